@@ -1,0 +1,139 @@
+"""What every script shares: its options, its first line, its progress, and how it ends."""
+
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxprop.devices import Device, DeviceName, describe_device, select_device
+from jaxprop.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that all scripts have."""
+
+    dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "digits"
+    """Which images: digits comes with scikit-learn; the others are downloaded once, or read from --archives."""
+    archives: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder with the four original .gz files of the dataset, instead of a download. Also: JAXPROP_ARCHIVES."""
+    seed: int = 0
+    """Everything random follows from it."""
+    device: DeviceName = "auto"
+    """Where to compute. A device that is absent is an error and never replaced; auto is JAX's own choice."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    """Folder that collects the runs, each in a folder of its own."""
+    smoke: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """A run of seconds, which only shows that everything works."""
+    figures: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
+    """Leave the pictures out."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"--seed is {self.seed}: expected a whole number from 0 to {2**32 - 1}")
+
+
+def settings(options: Options) -> dict[str, Any]:
+    """The options as JSON has them."""
+
+    def plain(value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+    return {name: plain(value) for name, value in asdict(options).items()}
+
+
+SomeOptions = TypeVar("SomeOptions")
+
+
+def run(
+    main: Callable[[SomeOptions], int],
+    options_type: type[SomeOptions],
+    argv: Sequence[str] | None = None,
+    earlier: Callable[[SomeOptions], SomeOptions | None] = lambda options: None,
+) -> int:
+    """Parses the command line, runs `main(options)` and returns the exit code.
+
+    0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 130 stopped by Ctrl-C.
+
+    earlier: given the options, those of the run that they go on with, if any. What the command line leaves out comes
+        from there then, and not from the defaults.
+    """
+    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    try:
+        options = tyro.cli(options_type, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+        if before := earlier(options):
+            # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
+            options = tyro.cli(options_type, args=argv, default=before)
+        return main(options)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def first_line(name: DeviceName, dtype: str = "float32") -> Device:
+    """Selects the device, makes it the default for what follows, and says so in one line."""
+    device = select_device(name)
+    jax.config.update("jax_default_device", device)
+    print(describe_device(device, dtype), flush=True)
+    return device
+
+
+@contextmanager
+def progress(total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """`with progress(30) as report:` shows a bar of 30 steps; `report(line)` takes one and shows the line beside it.
+
+    Where there is no terminal, each line is printed plainly instead.
+    """
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    console = Console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=done)
+
+        def report(line: str) -> None:
+            if console.is_terminal:
+                bar.update(task, advance=1, description=line)
+            else:
+                print(line, flush=True)
+
+        yield report
+
+
+def print_wide(title: str, what: Any) -> None:
+    """Prints a table or anything else that rich shows, under a title."""
+    console = Console()
+    # Where there is no terminal, rich would squeeze it into 80 columns.
+    (console if console.is_terminal else Console(width=140)).print(f"\n{title}", what)
+
+
+class Stop:
+    """`with Stop() as stop:` notes Ctrl-C and SIGTERM in `stop.code`, so that the work in hand can end in good order.
+
+    The code is 0 until then, and 130 or 143 after. A second signal stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def __enter__(self) -> "Stop":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number: int, frame: object) -> None:
+        self.code = 128 + number
+        self.__exit__()
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,182 @@
+"""L1, L8: with sigmoids or with ReLUs the network learns to read, if each gets the learning rate that suits it.
+
+L1 and L8 say: two hidden layers of 16 neurons; the activation of each is a weighted sum of those before plus a bias,
+passed through a sigmoid or a ReLU. Which of the two it is matters on the way back. A sigmoid's slope is at most 1/4, so
+that two hidden layers of them shrink a wish at least 16 times, where ReLUs that are awake do not shrink it at all. So
+the ReLU network wants a smaller learning rate; at the sigmoids' rate its neurons die, that is, they are 0 for every
+picture, and a neuron that is 0 has no slope to learn by.
+
+That a sigmoid network's first layer hardly moves is true of the start only. Its weights grow, and at the end the first
+layer's gradient is the largest of the three.
+
+Look at the order of the three curves at the start and at the end, and at the rates at which each kind learns best.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import jaxprop as jp
+import lesson
+from claims import Claim, Experiment, conduct
+from common import Options, progress, run
+from jaxprop.datasets import Dataset
+from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
+from jaxprop.layers import Params
+from jaxprop.networks import Activation, mlp_layers
+from sigmoid_or_relu_figures import gradients_figure, rates_figure
+
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu")
+RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+EPOCHS = {"digits": (70, 15)}  # and the fewest steps from look to look; (10, 100) for the others
+NETWORKS = 5  # of each kind and rate, trained together
+WATCHED = 1000  # examples on which gradients and activations are measured
+GRADIENTS = ("first layer", "second layer", "output layer")
+Row = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    activation: Activation
+    rate: float
+
+
+Findings = dict[Setting, list[Row]]  # rows along training, means over the networks
+
+
+def measure(options: Options) -> Findings:
+    data = lesson.load(options)
+    rates = (0.1, 3.0) if options.smoke else RATES
+    epochs, unit = EPOCHS.get(options.dataset, (10, 100))
+    init_key, order_key = jax.random.split(jax.random.key(options.seed))
+    order = [
+        jp.epoch_order(jax.random.fold_in(order_key, i), len(data.train.labels), lesson.BATCH_SIZE)
+        for i in range(epochs)
+    ]
+    parts = np.concatenate(order).reshape(-1, unit, lesson.BATCH_SIZE)
+    looks = {*np.geomspace(1, len(parts), 16).astype(int)}  # after so many parts, more and more rarely
+
+    found: Findings = {}
+    with progress(len(ACTIVATIONS) * len(rates)) as report:
+        for activation in ACTIVATIONS:
+            network = jp.mlp(lesson.SIZES, activation)
+            train, look = make_training(network), make_look(network, activation, data)
+            for rate in rates:
+                states = init_ensemble(network, optax.sgd(rate), jax.random.split(init_key, NETWORKS))
+                rows = [{"steps": 0, **look(states.params)}]
+                for i, part in enumerate(parts, start=1):
+                    states = train(rate, states, data.train, part)
+                    if i in looks:
+                        rows.append({"steps": i * unit, **look(states.params)})
+                found[Setting(activation, rate)] = rows
+                report(f"{activation}, rate {rate:g}: {rows[-1]['accuracy']:.1%} of the test digits read rightly")
+    return found
+
+
+def make_training(network: jp.Network) -> Callable[[float, jp.State, jp.Examples, np.ndarray], jp.State]:
+    """`train(rate, states, examples, order) -> states`, for an ensemble: one compilation for all rates."""
+
+    @jax.jit
+    def train(rate: float, states: jp.State, examples: jp.Examples, order: np.ndarray) -> jp.State:
+        step = jp.make_step(jp.backprop(network, jp.squared_error), optax.sgd(rate))
+        return make_ensemble_epoch(step)(states, examples, order)[0]
+
+    return train
+
+
+def make_look(network: jp.Network, activation: Activation, data: Dataset) -> Callable[[Params], Row]:
+    """`look(params)`: what an ensemble is worth, how long its gradients are, and how many hidden neurons are idle."""
+    inputs, targets = lesson.whole(jp.Examples(*(x[:WATCHED] for x in data.train)))
+    evaluate, layers = jp.make_evaluate(network, jp.squared_error), mlp_layers(lesson.SIZES, activation)
+
+    def idle(params: Params) -> jax.Array:
+        """Share of the hidden neurons that no wish gets through: ReLUs dead to all pictures, sigmoids for a picture."""
+        a, shares = jnp.asarray(inputs), []
+        for layer, layer_params in zip(layers[:4], params[:4], strict=True):
+            a, _ = jax.vmap(layer.forward, (None, 0))(layer_params, a)
+            shares.append(jnp.mean(jnp.all(a == 0, axis=0) if activation == "relu" else a * (1 - a) < 0.01))
+        return (shares[1] + shares[3]) / 2
+
+    @jax.jit
+    @jax.vmap
+    def of_each(params: Params) -> dict[str, jax.Array]:
+        cost, grads = jp.backprop(network, jp.squared_error)(params, (inputs, targets))
+        lengths = {name: jnp.linalg.norm(layer.W) for name, layer in zip(GRADIENTS, grads[::2], strict=True)}
+        return {"cost": cost, "accuracy": evaluate(params, data.test).accuracy, "idle": idle(params), **lengths}
+
+    return lambda params: {name: float(jnp.mean(values)) for name, values in of_each(params).items()}
+
+
+def best(found: Findings, activation: Activation) -> Setting:
+    """The setting that ends with the lowest cost. A cost that is no number is the worst."""
+    costs = {setting: rows[-1]["cost"] for setting, rows in found.items() if setting.activation == activation}
+    return min(costs, key=lambda setting: np.nan_to_num(costs[setting], nan=np.inf))
+
+
+def claims(found: Findings) -> list[Claim]:
+    sigmoid, relu = (best(found, activation) for activation in ACTIVATIONS)
+    first, _, output = GRADIENTS
+    start, end = found[sigmoid][0], found[sigmoid][-1]
+    read = [
+        Claim(
+            "L1", f"with {setting.activation} at its best rate, {setting.rate:g}: share of the test digits whose "
+            f"brightest output is the right one, mean over networks",
+            found[setting][-1]["accuracy"], "at least", 0.9,
+            because="nine times what guessing gives",
+        )
+        for setting in (sigmoid, relu)
+    ]  # fmt: skip
+    return [
+        *read,
+        Claim(
+            "L8", "best learning rate of the ReLU networks as a share of that of the sigmoid networks",
+            relu.rate / sigmoid.rate, "at most", 0.34,
+            because="one rate of the sweep less at least, since a ReLU's slope is 1 and a sigmoid's at most 1/4",
+        ),
+        Claim(
+            "L8", "before the first step, gradient of the first layer with ReLUs as a multiple of that with sigmoids",
+            found[relu][0][first] / start[first], "at least", 4.0,
+            because="at least 16 for neurons that are awake, by two slopes of 1/4; half of the ReLUs are not",
+        ),
+        Claim(
+            "L8", "with sigmoids before the first step, gradient of the first layer as a multiple of the output "
+            "layer's",
+            start[first] / start[output], "at most", 0.5,
+            because="two slopes of 1/4 make it smaller, more inputs larger",
+        ),
+        Claim(
+            "L8", "the same at the end of training",
+            end[first] / end[output], "at least", 1.0,
+            because="weights that have grown make up for the slopes",
+        ),
+    ]  # fmt: skip
+
+
+def tables(found: Findings) -> dict[str, list[Row]]:
+    return {"sigmoid_or_relu": [{**s._asdict(), **row} for s, rows in found.items() for row in rows]}
+
+
+def figures(found: Findings) -> dict[str, Figure]:
+    settings = [best(found, activation) for activation in ACTIVATIONS]
+    courses, rates = {s.activation: found[s] for s in settings}, {s.activation: s.rate for s in settings}
+    ends = {a: {s.rate: rows[-1] for s, rows in found.items() if s.activation == a} for a in ACTIVATIONS}
+    return {
+        "gradients": gradients_figure(courses, rates, GRADIENTS),
+        "learning_rates": rates_figure(courses, rates, ends),
+    }
+
+
+EXPERIMENT = Experiment("sigmoid_or_relu", measure, claims, tables, figures, dtype="float32")
+
+
+def main(options: Options) -> int:
+    return conduct(EXPERIMENT, options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Options))

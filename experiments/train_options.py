@@ -1,0 +1,105 @@
+"""The options of `train.py`, and what follows from them alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import optax
+import tyro
+
+from common import Options
+from jaxprop.errors import BadInput
+from jaxprop.networks import Activation
+from jaxprop.resume import newest_checkpoint
+
+LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
+# Options that decide none of the numbers: a run that goes on may have others than it had.
+HARMLESS = {"archives", "device", "figures", "smoke", "checkpoint_every", "resume"}
+
+
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    """Train a network on handwritten digits, with backpropagation written by hand."""
+
+    hidden: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (16, 16)
+    """Neurons in each hidden layer."""
+    activation: Activation = "sigmoid"
+    """Of the hidden layers; the outputs are sigmoids."""
+    batch_size: int = 100
+    """Examples in a mini-batch."""
+    learning_rate: Annotated[
+        float | None,
+        tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 2 for sgd, 0.2 for momentum, 0.003 for adam)"),
+    ] = None
+    """Length of a step, in gradients. The cost is the sum of squares; who counts half of it takes twice the rate."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    """momentum: sgd that keeps nine tenths of its velocity."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the learning rate falls to 0 along half a cosine."""
+    weight_decay: float = 0.0
+    """Adds this much of each parameter to its gradient, which keeps the parameters small."""
+    epochs: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 200 for digits, 30 for the others; 2 with --smoke)"),
+    ] = None
+    """Passes over the training examples."""
+    gradient: Literal["backprop", "autodiff"] = "backprop"
+    """Who derives the gradient: a person, or JAX."""
+    validation: int = 0
+    """Keep this many training examples out and score on them, not on the test set: for choosing settings."""
+    checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
+    """Time between checkpoints; 0: one after every compiled call. There is always one at the start and at the end."""
+    steps_per_call: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: those of an epoch)")
+    ] = None
+    """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """Go on with the run in this folder, which has all other options."""
+
+
+def options_before(options: TrainOptions) -> TrainOptions | None:
+    """The options of the run that these go on with."""
+    if options.resume is None:
+        return None
+    config = newest_checkpoint(options.resume).facts["config"]
+    known = {field.name: config[field.name] for field in fields(TrainOptions) if field.name in config}
+    paths = {name: Path(known[name]) for name in ("archives", "out") if known[name] is not None}
+    return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "resume": options.resume})
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings without which the numbers would be others."""
+    return {name: value for name, value in config.items() if name not in HARMLESS}
+
+
+def epochs_and_rate(options: TrainOptions) -> tuple[int, float]:
+    """The options whose defaults depend on others. Raises `BadInput` on a value that makes no sense."""
+    epochs, rate = options.epochs, options.learning_rate
+    if epochs is None:
+        # The 1,500 examples of digits make 15 steps an epoch, the 60,000 of the others 600.
+        epochs = 2 if options.smoke else 200 if options.dataset == "digits" else 30
+    if rate is None:
+        rate = LEARNING_RATES[options.optimizer]
+    if epochs < 1:
+        raise BadInput(f"--epochs is {epochs}: expected a whole number above 0")
+    if not 0 < rate < float("inf"):
+        raise BadInput(f"--learning-rate is {rate}: expected a finite number above 0")
+    if not 0 <= options.weight_decay < float("inf"):
+        raise BadInput(f"--weight-decay is {options.weight_decay}: expected a finite number of at least 0")
+    if not 0 <= options.checkpoint_every < float("inf"):
+        raise BadInput(f"--checkpoint-every is {options.checkpoint_every}: expected seconds, 0 or more")
+    if options.steps_per_call is not None and options.steps_per_call < 1:
+        raise BadInput(f"--steps-per-call is {options.steps_per_call}: expected a whole number above 0")
+    return epochs, rate
+
+
+def make_optimizer(options: TrainOptions, rate: float, steps: int) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(rate, steps) if options.schedule == "cosine" else rate
+    if options.optimizer == "adam":
+        optimizer = optax.adam(schedule)
+    else:
+        optimizer = optax.sgd(schedule, momentum=0.9 if options.optimizer == "momentum" else None)
+    if options.weight_decay:
+        optimizer = optax.chain(optax.add_decayed_weights(options.weight_decay), optimizer)
+    return optimizer

@@ -1,0 +1,44 @@
+"""The other hand: the gradient that a person derives."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxprop.autodiff import ValueAndGrad
+from jaxprop.batches import Batch
+from jaxprop.costs import Cost
+from jaxprop.layers import Grads, Params
+from jaxprop.networks import Network
+from jaxprop.outer import mean_over_examples
+
+
+def per_example(network: Network, cost: Cost):
+    """`value_and_grad(params, batch)` with nothing averaged: B costs, and gradients with a leading axis of B examples.
+
+    The gradient of each weight matrix comes as an `Outer`, so B of them take no more memory than the activations do.
+    """
+
+    def one_example(params: Params, x: Array, y: Array) -> tuple[Float[Array, ""], Grads]:
+        a, residuals = network.layer.forward(params, x)
+        grads, _ = network.layer.backward(params, residuals, cost.gradient(a, y))
+        return cost.value(a, y), grads
+
+    def values_and_grads(params: Params, batch: Batch) -> tuple[Float[Array, " B"], Grads]:
+        network.check(params, batch)
+        return jax.vmap(one_example, (None, 0, 0))(params, *map(jnp.asarray, batch))
+
+    return values_and_grads
+
+
+def backprop(network: Network, cost: Cost) -> ValueAndGrad:
+    """`value_and_grad(params, batch) -> (cost, grads)`, the gradient by the backward functions of the layers.
+
+    What every example wishes for, averaged: nothing here or below calls JAX's differentiation.
+    """
+    values_and_grads = per_example(network, cost)
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
+        values, grads = values_and_grads(params, batch)
+        return jnp.mean(values), mean_over_examples(grads)
+
+    return value_and_grad

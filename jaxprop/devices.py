@@ -1,0 +1,31 @@
+"""Which device does the work: the one that was asked for, or an error."""
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import jax
+
+from jaxprop.errors import BadInput
+
+DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
+Device: TypeAlias = Any  # a `jax.Device`, which type checkers take for a variable
+
+
+def select_device(name: DeviceName = "auto") -> Device:
+    """The first device of that kind; "auto" is JAX's own choice: an accelerator where there is one, else the CPU.
+
+    `JAX_PLATFORMS` decides what JAX may see at all. Raises `BadInput` where there is no such device: there is no
+    falling back.
+    """
+    if name not in get_args(DeviceName):
+        raise BadInput(f"device is {name!r}: expected one of {', '.join(get_args(DeviceName))}")
+    try:
+        return jax.devices(None if name == "auto" else name)[0]
+    except RuntimeError as error:
+        extra = {"gpu": "cuda", "tpu": "tpu"}.get(name)
+        remedy = f"uv sync --extra {extra}" if extra else "leave JAX_PLATFORMS unset, or name it there"
+        raise BadInput(f"device is {name!r}: JAX sees no such device here; choose another, or {remedy}") from error
+
+
+def describe_device(device: Device, dtype: str = "float32") -> str:
+    """One line for people: the backend, the device, the precision and the version of JAX."""
+    return f"backend {device.platform} · device {device.device_kind} · {dtype} · JAX {jax.__version__}"

@@ -1,0 +1,119 @@
+"""What the tests share: a cache folder of their own, MNIST where its archives are at hand, and stand-ins for it."""
+
+import gzip
+import hashlib
+import http.server
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jaxprop.archives import FAMILY
+from jaxprop.datasets import Dataset, cache_folder, load_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """No test touches the user's own cache. All tests share this one, so that every data set is made once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        assert cache_folder().is_relative_to(folder), "this system keeps caches elsewhere: the tests would touch them"
+        yield folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch) -> Path:
+    """A cache folder of this test's own, which does not exist yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return cache_folder()
+
+
+@pytest.fixture(scope="session")
+def mnist_archives() -> Path:
+    """The folder with the four original archives of MNIST."""
+    folder = os.environ.get("JAXPROP_ARCHIVES")
+    if not folder:
+        pytest.skip("JAXPROP_ARCHIVES is not set: it names a folder with the four original archives of MNIST")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_archives) -> Dataset:
+    return load_dataset("mnist", mnist_archives)
+
+
+class Host(http.server.ThreadingHTTPServer):
+    """A host on this machine that serves the files of a folder, well or badly."""
+
+    def __init__(self, folder: Path):
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.folder = folder
+        self.gets: list[str] = []
+        self.answer = lambda content: content  # what a GET sends of a file
+        self.status = 200
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    server: Host  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self):
+        self.server.gets.append(self.path)
+        content = (self.server.folder / self.path[1:]).read_bytes()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(self.server.answer(content))
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Host(tmp_path / "family") as host:
+        thread = threading.Thread(target=host.serve_forever, args=(0.01,))
+        thread.start()
+        yield host
+        host.shutdown()
+        thread.join()
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def family(host, monkeypatch) -> dict[str, Path]:
+    """Stand-ins of 12 + 6 pictures for the three data sets, in a folder each, and a catalogue that knows them."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.checksums import UrlInfo
+    from tensorflow_datasets.core.utils import Size
+
+    builders = {}
+    for seed, name in enumerate(FAMILY):
+        rng, infos = np.random.default_rng(seed), {}
+        (host.folder / name).mkdir(parents=True)
+        for part, n in (("train", 12), ("t10k", 6)):
+            images, labels = rng.integers(0, 256, (n, 28, 28), np.uint8), rng.integers(0, 10, n, np.uint8)
+            for file, array in ((f"{part}-images-idx3-ubyte.gz", images), (f"{part}-labels-idx1-ubyte.gz", labels)):
+                content = gzip.compress(idx(array), mtime=0)
+                (host.folder / name / file).write_bytes(content)
+                infos[f"{host.address}/{name}/{file}"] = UrlInfo(
+                    Size(len(content)), hashlib.sha256(content).hexdigest(), file
+                )
+        builders[name] = SimpleNamespace(url_infos=infos)
+    monkeypatch.setattr(tfds, "builder_cls", builders.__getitem__)
+    return {name: host.folder / name for name in FAMILY}

@@ -1,0 +1,166 @@
+"""The hand-derived gradient against JAX's: everywhere, in both float types, under every transformation.
+
+Differences are measured by the largest of mean_i |g_i|, so that cancellation between examples is no error. 1e-13 of it
+is 450 ulps: a few for each of the at most some hundred terms, and layers, that an element is summed up from.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxprop.autodiff import autodiff
+from jaxprop.backprop import backprop, per_example
+from jaxprop.compare import compare, per_example_scale
+from jaxprop.costs import squared_error
+from jaxprop.networks import Network, mlp
+from jaxprop.outer import Outer, expand
+from jaxprop.probes import random_point
+from jaxprop.referees import in_float64
+
+ACTIVATIONS = ("sigmoid", "relu", "tanh", "identity")
+LESSON = mlp((784, 16, 16, 10))
+
+
+@st.composite
+def networks(draw) -> Network:
+    """Depths 1 to 5, widths 1 to 64."""
+    return mlp(draw(st.lists(st.integers(1, 64), min_size=2, max_size=6)), draw(st.sampled_from(ACTIVATIONS)))
+
+
+def as_arrays(point, dtype):
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), point)
+
+
+def agrees_in_float64(network: Network, by_jax, params, batch) -> None:
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        params, batch = as_arrays((params, batch), jnp.float64)
+        by_hand = jax.jit(
+            lambda *point: (
+                backprop(network, squared_error)(*point),
+                per_example_scale(per_example(network, squared_error), *point),
+            )
+        )
+        value_and_grads, scale = by_hand(params, batch)
+        comparison = compare(by_jax, lambda *_: value_and_grads, params, batch, tolerance=1e-13, scale=scale)
+    assert comparison.agree, f"\n{comparison}"
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(network=networks(), examples=st.integers(1, 32), seed=st.integers(0, 2**32 - 1))
+def test_both_hands_agree_on_any_network(network, examples, seed):
+    by_jax = jax.jit(autodiff(network, squared_error))
+    agrees_in_float64(network, by_jax, *random_point(network, np.random.RandomState(seed), examples))
+
+
+def test_both_hands_agree_on_the_network_of_the_lesson():
+    agrees_in_float64(
+        LESSON, jax.jit(autodiff(LESSON, squared_error)), *random_point(LESSON, np.random.RandomState(0), 16)
+    )
+
+
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.slow) if s >= 3 else s for s in range(200)])
+def test_both_hands_agree_on_deep_and_wide_networks(seed):
+    """Depth 1 to 8, width 1 to 512, batch 1 to 256. In float32 the hand may err as autodiff errs, or by 1e-6."""
+    random = np.random.RandomState(seed)
+    sizes = np.exp(random.uniform(0, np.log(512.99), random.randint(2, 10))).astype(int)
+    network = mlp(sizes.tolist(), ACTIVATIONS[seed % 4])
+    params, batch = random_point(network, random, int(np.exp(random.uniform(0, np.log(256.99)))))
+    by_jax, by_hand = (jax.jit(rule(network, squared_error)) for rule in (autodiff, backprop))
+    agrees_in_float64(network, by_jax, params, batch)
+
+    point = as_arrays((params, batch), jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        gradients = [function(*point)[1] for function in (in_float64(by_jax), by_jax, by_hand)]
+    truth, of_jax, of_hand = (
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)], dtype=np.float64) for grads in gradients
+    )
+    allowed = max(2 * np.linalg.norm(of_jax - truth), 1e-6 * np.linalg.norm(truth))
+    assert np.linalg.norm(of_hand - truth) <= allowed
+
+
+def test_float32_loses_no_more_than_its_rounding_on_the_network_of_the_lesson():
+    params = LESSON.init(jax.random.key(0))
+    inputs = jax.nn.relu(jax.random.uniform(jax.random.key(1), (16, 784), minval=-4))  # four pixels of five are black
+    truth, by_hand = in_float64(jax.jit(autodiff(LESSON, squared_error))), jax.jit(backprop(LESSON, squared_error))
+    # 2e-6 of each leaf's largest element: 17 ulps, for sums of 784 terms.
+    comparison = compare(truth, by_hand, params, (inputs, jnp.eye(16, 10)), tolerance=2e-6)
+    assert comparison.agree, f"\n{comparison}"
+    assert comparison.dtype == "float32"
+    assert any(leaf.max_difference for leaf in comparison.leaves), "float32 cannot hit the float64 truth everywhere"
+
+
+def test_nothing_in_backprop_calls_the_differentiation_of_jax(monkeypatch):
+    class DifferentiatedError(Exception):
+        pass
+
+    def refuse(*args, **kwargs):
+        raise DifferentiatedError
+
+    for name in ("grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "custom_vjp", "custom_jvp",
+                 "jacfwd", "jacrev", "hessian", "custom_gradient"):  # fmt: skip
+        monkeypatch.setattr(jax, name, refuse)
+    network = mlp((3, 2, 2), "relu")
+    params, batch = as_arrays(random_point(network, np.random.RandomState(0), 2), jnp.float32)
+    with pytest.raises(DifferentiatedError):
+        autodiff(network, squared_error)(params, batch)
+    value, grads = jax.jit(backprop(network, squared_error))(params, batch)
+    assert value > 0
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+
+
+def test_the_gradient_of_each_example_is_the_gradient_of_a_batch_of_one():
+    network = mlp((5, 4, 3), "tanh")
+    params, batch = as_arrays(random_point(network, np.random.RandomState(0), 3), jnp.float32)
+    values, grads = jax.jit(per_example(network, squared_error))(params, batch)
+    assert values.shape == (3,)
+    assert isinstance(grads[0].W, Outer)
+    alone = jax.jit(backprop(network, squared_error))
+    for i in range(3):
+        value, grads_alone = alone(params, jax.tree.map(lambda x: x[i : i + 1], batch))  # noqa: B023
+        # Sums of a few terms of size 1 or less: some ulps of float32.
+        np.testing.assert_allclose(values[i], value, rtol=1e-6)
+        each = jax.tree.map(lambda g: g[i], expand(grads))  # noqa: B023
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), each, grads_alone)
+
+
+def test_it_can_be_mapped_over_several_networks():
+    network = mlp((5, 4, 3), "relu")
+    points = [as_arrays(random_point(network, np.random.RandomState(seed), 2), jnp.float32) for seed in range(3)]
+    batch = points[0][1]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params for params, _ in points))
+    value_and_grad = backprop(network, squared_error)
+    together = jax.jit(jax.vmap(value_and_grad, (0, None)))(stacked, batch)
+    one_by_one = [jax.jit(value_and_grad)(params, batch) for params, _ in points]
+    for i, alone in enumerate(one_by_one):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), together, alone)  # noqa: B023
+
+
+def test_it_can_be_scanned():
+    network = mlp((5, 4, 3), "sigmoid")
+    params, batch = as_arrays(random_point(network, np.random.RandomState(0), 2), jnp.float32)
+    value_and_grad = backprop(network, squared_error)
+
+    def step(params, _):
+        value, grads = value_and_grad(params, batch)
+        return jax.tree.map(lambda p, g: p - 0.5 * g, params, grads), value
+
+    scanned, values = jax.lax.scan(step, params, length=5)
+    looped = params
+    for i in range(5):
+        looped, value = jax.jit(step)(looped, None)
+        np.testing.assert_allclose(values[i], value, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), scanned, looped)
+    assert values[-1] < values[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_has_the_type_of_the_parameters_and_no_switch_is_touched(dtype):
+    network = mlp((3, 2))
+    with jax.enable_x64(dtype == "float64"):
+        params, batch = as_arrays(random_point(network, np.random.RandomState(0), 2), dtype)
+        results = jax.jit(backprop(network, squared_error))(params, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {jnp.dtype(dtype)}
+    assert jnp.ones(1).dtype == "float32", "the x64 switch was left on"

@@ -1,0 +1,72 @@
+"""Changes of one neuron's weights: every claim holds, and comes out false when what it measures is broken."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bang_for_the_buck as script
+from common import Options, run
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The exit code of a smoke run, its folder, and what it measured."""
+    out, measured = tmp_path_factory.mktemp("runs"), []
+
+    def measure(options):
+        measured.append(script.measure(options))
+        return measured[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "EXPERIMENT", script.EXPERIMENT._replace(measure=measure))
+        code = run(script.main, Options, ["--smoke", "--out", str(out)])
+    (folder,) = (out / "bang_for_the_buck").iterdir()
+    return code, folder, measured[0]
+
+
+def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(smoke):
+    code, folder, _ = smoke
+    assert code == 0
+    claims = json.loads((folder / "results.json").read_text())["claims"]
+    assert {claim["statement"] for claim in claims} == {"L9"}
+    assert all(claim["holds"] for claim in claims)
+    assert {path.name for path in folder.iterdir()} == {"results.json", "changes.csv", "changes.png"}
+
+
+def test_the_changes_are_those_that_are_named(smoke):
+    *_, (output, hidden) = smoke
+    assert len(output.cosines) == len(hidden.cosines) == 3 + script.RANDOM
+    # Its own direction has the cosine 1, and two vectors of positive numbers never look away from each other.
+    for neuron in (output, hidden):
+        assert neuron.cosines[0] == pytest.approx(1, abs=1e-12)
+        alike, dimmest_first = neuron.cosines[1:3]
+        assert 0 <= dimmest_first < alike < 1
+        assert abs(neuron.cosines[3:].mean()) < 0.1
+
+
+def changed(neurons, which, change, factor):
+    drops = np.array(neurons[which].drops)
+    drops[change] *= factor
+    return [neuron._replace(drops=drops) if i == which else neuron for i, neuron in enumerate(neurons)]
+
+
+# By the number of the claim: the drop of one change of one neuron is another.
+BROKEN = {
+    0: lambda neurons: changed(neurons, 0, 1, 2),
+    1: lambda neurons: changed(neurons, 0, 2, 0.99),
+    2: lambda neurons: changed(neurons, 1, 1, 10),
+    3: lambda neurons: changed(neurons, 1, 0, 1.01),
+}
+
+
+def test_every_claim_is_broken_below(smoke):
+    *_, found = smoke
+    assert len(script.claims(found)) == len(BROKEN)
+
+
+@pytest.mark.parametrize("number", BROKEN)
+def test_a_claim_comes_out_false_when_what_it_measures_is_broken(smoke, number):
+    *_, found = smoke
+    assert script.claims(found)[number].holds
+    assert not script.claims(BROKEN[number](found))[number].holds

@@ -1,0 +1,33 @@
+import jax
+import pytest
+
+from jaxprop.devices import describe_device, select_device
+from jaxprop.errors import BadInput
+
+PRESENT = {device.platform for device in jax.devices()} | {"cpu"}
+
+
+def test_auto_is_the_choice_of_jax():
+    assert select_device("auto") == jax.devices()[0]
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu"])
+def test_a_device_that_is_absent_is_an_error_and_never_replaced(name):
+    if name in PRESENT:
+        assert select_device(name).platform == name
+        return
+    with pytest.raises(BadInput, match=f"device is '{name}': JAX sees no such device here"):
+        select_device(name)
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(BadInput, match="expected one of auto, cpu, gpu, tpu"):
+        select_device("abacus")  # pyright: ignore[reportArgumentType] - the mistake under test
+
+
+def test_the_description_names_backend_precision_and_version():
+    device = jax.devices()[0]
+    line = describe_device(device)
+    assert line.startswith(f"backend {device.platform} ")
+    assert "float32" in line
+    assert jax.__version__ in line

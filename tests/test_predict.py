@@ -1,0 +1,133 @@
+"""The script that answers which digit it sees."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxprop as jp
+import predict
+from common import run
+from jaxprop.checkpoints import save_params
+from jaxprop.datasets import load_dataset
+
+SIZES = (784, 16, 16, 10)
+NETWORK = jp.mlp(SIZES)
+# Ten times the initial weights, so that the activations differ from digit to digit.
+PARAMS = jax.tree.map(lambda leaf: 10 * leaf, NETWORK.init(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "params.npz"
+    save_params(path, PARAMS, SIZES, "sigmoid")
+    return path
+
+
+def ask(*arguments: object) -> int:
+    return run(predict.main, predict.PredictOptions, [str(argument) for argument in arguments])
+
+
+def answer_to(picture: np.ndarray) -> np.ndarray:
+    """The ten activations, asked of the library."""
+    return np.asarray(NETWORK.apply(PARAMS, jnp.asarray(picture.reshape(-1), jnp.float32) / 255))
+
+
+@pytest.mark.parametrize("k", [0, 7, 296])
+def test_a_test_digit_is_answered_with_ten_activations_and_the_right_answer(saved, capsys, k):
+    assert ask(saved, "--test-index", k) == 0
+    test = load_dataset("digits").test
+    expected = answer_to(np.asarray(test.images[k]))
+    backend, *bars, answer, right = capsys.readouterr().out.splitlines()
+    assert backend.startswith("backend ")
+    assert [(bar.split()[0], bar.split()[-1]) for bar in bars] == [
+        (str(digit), f"{activation:.4f}") for digit, activation in enumerate(expected)
+    ]
+    assert answer == f"answer: {expected.argmax()}"
+    assert right == f"right answer: {test.labels[k]}"
+
+
+def test_a_bar_is_as_long_as_its_activation(capsys):
+    predict.print_bars(np.linspace(0, 1, 10, dtype=np.float32))
+    blocks = [len(re.findall("[▏▎▍▌▋▊▉█]", line)) for line in capsys.readouterr().out.splitlines()]
+    assert blocks == [int(np.ceil(400 * i // 9 / 8)) for i in range(10)]  # whole eighths of 50 blocks
+
+
+def test_a_drawing_is_answered_as_the_digit_that_it_shows(saved, tmp_path, capsys):
+    """The whole way through the program: a file on the disk, dark on light, six hundred pixels wide."""
+    digits = np.asarray(load_dataset("digits").test.images)
+    canvas = Image.new("L", (640, 480), 235)
+    canvas.paste(0, (150, 20), Image.fromarray(digits[3]).resize((420, 420), Image.Resampling.BICUBIC))
+    canvas.save(tmp_path / "drawing.jpg")
+    picture = predict.read_drawing(tmp_path / "drawing.jpg")
+    assert abs(digits - picture.astype(int)).mean((1, 2)).argmin() == 3
+
+    command = [sys.executable, predict.__file__, saved, "--image", tmp_path / "drawing.jpg"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert printed.stderr == ""
+    assert printed.stdout.startswith("backend ")
+    assert printed.stdout.endswith(f"\nanswer: {answer_to(picture).argmax()}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ([], "expected either --image FILE or --test-index K, and not both"),
+        (["--image", "drawing.png", "--test-index", "0"], "expected either --image FILE or --test-index K"),
+        (["--image", "absent.png"], "cannot read absent.png"),
+        (["--image", "text.png"], "text.png is not a picture that can be read: expected a PNG or a JPEG"),
+        (["--image", "blank.png"], "blank.png: the picture is blank"),
+        (["--image", "tiny.png"], "tiny.png: the picture is uint8 of shape (4, 4)"),
+        (["--test-index", "297"], "--test-index is 297: expected 0 to 296 for digits"),
+        (["--test-index", "-1"], "--test-index is -1: expected 0 to 296 for digits"),
+        (["--test-index", "0", "--dataset", "mnist", "--archives", "absent"], "absent"),
+    ],
+)
+def test_bad_values_end_in_one_sentence(saved, tmp_path, capsys, monkeypatch, options, complaint):
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("seven")
+    Image.new("L", (60, 60), 255).save("blank.png")
+    Image.new("L", (4, 4)).save("tiny.png")
+    assert ask(saved, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [["--test-index", "three"], ["--test-index", "0", "--dataset", "letters"], ["--draw"]]
+)
+def test_unknown_options_and_values_end_with_exit_code_2(saved, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        ask(saved, *options)
+    assert options[-1] in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("sizes", "complaint"), [((64, 10), "inputs (64,)"), ((784, 5), "outputs (5,)")])
+def test_a_network_that_reads_something_else_is_refused(tmp_path, capsys, sizes, complaint):
+    save_params(tmp_path / "other.npz", jp.mlp(sizes).init(jax.random.key(0)), sizes, "sigmoid")
+    assert ask(tmp_path / "other.npz", "--test-index", "0") == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_file_of_parameters_that_is_damaged_is_refused(saved, tmp_path, capsys):
+    damaged = tmp_path / "params.npz"
+    damaged.write_bytes(saved.read_bytes()[:-100])
+    assert ask(damaged, "--test-index", "0") == 2
+    assert str(damaged) in capsys.readouterr().err
+
+
+def test_numbers_that_are_not_finite_end_with_exit_code_3(tmp_path, capsys):
+    params = jax.tree.map(lambda leaf: leaf * np.nan, PARAMS)
+    save_params(tmp_path / "diverged.npz", params, SIZES, "sigmoid")
+    assert ask(tmp_path / "diverged.npz", "--test-index", "0") == 3
+    printed = capsys.readouterr()
+    assert "not finite" in printed.err
+    assert "answer" not in printed.out
