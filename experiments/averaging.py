@@ -25,16 +25,16 @@ from jaxtyping import Array, Float, Int, UInt8
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from averaging_figures import settling_figure, table_figure
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.batches import Batch
 from jaxprop.comparable import by_path
 from jaxprop.layers import Grads, Params
 from jaxprop.noise import sampling_error, total_variance
 from jaxprop.nudges import average_nudges, nudges
 from jaxprop.outer import norm_squared
-from lesson import SIZES, load, snapshots, whole
+from lab.averaging_figures import settling_figure, table_figure
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.lesson import SIZES, load, snapshots, whole
 
 STEPS = 100
 ORDERS = 100  # in which the examples are heard

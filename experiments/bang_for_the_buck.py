@@ -19,13 +19,13 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.batches import Batch
 from jaxprop.figures import BLUE, SKY, new_figure, styled
 from jaxprop.layers import Params
 from jaxprop.nudges import Wishes, wishes
-from lesson import SIZES, load, whole
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
+from lab.lesson import SIZES, load, whole
 
 LABEL = 2
 LENGTH = 1e-5  # of every change

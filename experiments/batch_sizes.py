@@ -22,11 +22,11 @@ import optax
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.figures import BLUE, VERMILION, new_figure, styled
 from jaxprop.timing import interleave
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
 
 SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

@@ -22,17 +22,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
 from benchmarking import bars, costs_against, curves, epoch_times, time_to_accuracy, two_hands
 from benchmarking.machine import cores, peer_versions
 from benchmarking.peer_table import print_peers
 from benchmarking.peers import BY_HAND, NUMPY, PEERS
 from benchmarking.work import Work, draw_start
-from common import Options, first_line, run, settings
 from jaxprop import runs
 from jaxprop.batches import check_examples
 from jaxprop.datasets import Dataset, load_dataset
 from jaxprop.figures import save_figure
+from lab import lesson
+from lab.common import Options, first_line, run, settings
 
 EXAMPLES = 60_000  # of MNIST; a smaller data set is repeated until it has as many
 Row = dict[str, Any]

@@ -23,16 +23,16 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import jaxprop as jp
-from agreement import BECAUSE, HANDS_64, Judged, hessian_products, judge, prices, trajectories
-from agreement_figures import differences_figure, scatter_figure, trajectories_figure
-from claims import Claim, Experiment, conduct
-from common import Options, first_line, print_wide, progress, run
 from jaxprop.batches import Batch
 from jaxprop.comparison import Comparison, as_json
 from jaxprop.layers import Params
 from jaxprop.networks import Activation
-from lesson import load, snapshots
-from own_gradients import compare_own
+from lab.agreement import BECAUSE, HANDS_64, Judged, hessian_products, judge, prices, trajectories
+from lab.agreement_figures import differences_figure, scatter_figure, trajectories_figure
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, first_line, print_wide, progress, run
+from lab.lesson import load, snapshots
+from lab.own_gradients import compare_own
 
 BATCH = 16
 STEPS, SMOKE_STEPS = (1, 10, 100, 600), (1, 10)

@@ -23,13 +23,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.angles import cosine_matrix
 from jaxprop.batches import CLASSES
 from jaxprop.figures import VERMILION, new_figure, styled
 from jaxprop.layers import Params
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
 
 LATER = 100  # steps, by when the common wish is granted
 PAIRS = np.triu_indices(CLASSES, 1)

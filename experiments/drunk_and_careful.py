@@ -22,13 +22,13 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
-from drunk_and_careful_figures import draw_hill, draw_stories
-from hills import Hill, survey
 from jaxprop.figures import styled
-from walks import Walk, walk
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.drunk_and_careful_figures import draw_hill, draw_stories
+from lab.hills import Hill, survey
+from lab.walks import Walk, walk
 
 CAREFUL_STEPS, DRUNK_STEPS = 200, 1000
 

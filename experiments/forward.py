@@ -17,12 +17,12 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.figures import BLUE, VERMILION, new_figure, styled
 from jaxprop.layers import Params
 from jaxprop.networks import Activation
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
 
 RATES: dict[Activation, float] = {"sigmoid": lesson.LEARNING_RATE, "relu": 0.1}
 STEPS = 300  # of training, so that there are answers worth the name

@@ -10,11 +10,11 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from common import Options, run
-from gallery_page import Run, command, make_page, picture_name
 from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, read_bytes, write_atomically
-from statements import SCRIPTS, STATEMENTS
+from lab.common import Options, run
+from lab.gallery_page import Run, command, make_page, picture_name
+from lab.statements import SCRIPTS, STATEMENTS
 
 HERE = Path(__file__).parent
 LARGEST = 100_000  # bytes of a picture

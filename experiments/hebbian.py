@@ -26,13 +26,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.angles import cosine, outer_cosine
 from jaxprop.batches import NDArray
 from jaxprop.figures import BLUE, VERMILION, new_figure, styled
 from jaxprop.nudges import Wishes, wishes
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
 
 DIGIT = 2  # of the picture that is shown
 ONE_IN_TEN = 30  # steps, by when every output is near 1/10

@@ -24,12 +24,12 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.angles import outer_cosine
 from jaxprop.figures import BLUE, ORANGE, VERMILION, new_figure, styled
 from jaxprop.nudges import Wishes, wishes
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
 
 HIDDEN = ("first", "second")
 BINS = np.linspace(0, 1, 21)

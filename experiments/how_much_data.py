@@ -20,11 +20,11 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
 from jaxprop.figures import BLUE, VERMILION, new_figure, styled
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
 
 ORDERS, STARTS = 3, 5  # so 15 networks for each number of examples
 Row = dict[str, Any]

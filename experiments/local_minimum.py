@@ -26,13 +26,13 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.figures import styled
 from jaxprop.lanczos import Ritz, lanczos, overlooked
-from local_minimum_figures import draw_curvatures, draw_descent
-from valley import PATIENCE, Row, cut, second_derivatives, settle
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.local_minimum_figures import draw_curvatures, draw_descent
+from lab.valley import PATIENCE, Row, cut, second_derivatives, settle
 
 GONE = 1e-3  # the gradient has, at this share of its length at the start
 PRODUCTS = 100  # of the second derivatives with a direction, for Lanczos's method; a smoke run takes 60

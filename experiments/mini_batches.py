@@ -26,14 +26,14 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.batches import Batch
 from jaxprop.figures import styled
 from jaxprop.layers import Params
 from jaxprop.noise import sampling_error, total_variance
-from mini_batches_figures import draw_errors
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.mini_batches_figures import draw_errors
 
 SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 STAGES = {0: "untrained", 300: "after 300 steps"}  # by when the examples no longer agree

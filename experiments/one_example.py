@@ -25,14 +25,14 @@ from jaxtyping import Array, Float, UInt8
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from claims import Claim, Experiment, conduct
-from common import Options, run
-from jaxprop.avenues_figure import avenues_figure
 from jaxprop.layers import Params, chain
 from jaxprop.networks import mlp_layers
 from jaxprop.nudges import Wishes, wishes
-from jaxprop.wishes_figure import wishes_figure
-from lesson import SIZES, load, whole
+from lab.avenues_figure import avenues_figure
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
+from lab.lesson import SIZES, load, whole
+from lab.wishes_figure import wishes_figure
 
 LABEL = 2
 STEP = 1e-5  # of each nudge that is followed

@@ -19,11 +19,11 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, run
 from jaxprop.figures import BLUE, GREEN, VERMILION, new_figure, styled
 from jaxprop.layers import Params
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
 
 TWO = 2
 STEPS_OF_TWOS = range(21)

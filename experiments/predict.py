@@ -14,12 +14,12 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from common import first_line, run
 from jaxprop.checkpoints import load_params
 from jaxprop.datasets import DatasetName, load_dataset
 from jaxprop.devices import DeviceName
 from jaxprop.errors import BadInput
 from jaxprop.pictures import Picture, read_drawing
+from lab.common import first_line, run
 
 
 @dataclass(frozen=True)

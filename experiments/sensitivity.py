@@ -22,11 +22,11 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.differences import name_coordinates
-from lesson import SIZES, load, whole
-from sensitivity_figures import ranking_figure, wiggles_figure
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.lesson import SIZES, load, whole
+from lab.sensitivity_figures import ranking_figure, wiggles_figure
 
 RATIO = 32
 BEND = 1 / 400  # how much of a change may come from the curvature

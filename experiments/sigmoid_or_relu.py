@@ -23,14 +23,14 @@ import optax
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-import lesson
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.datasets import Dataset
 from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
 from jaxprop.layers import Params
 from jaxprop.networks import Activation, mlp_layers
-from sigmoid_or_relu_figures import gradients_figure, rates_figure
+from lab import lesson
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.sigmoid_or_relu_figures import gradients_figure, rates_figure
 
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu")
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0)

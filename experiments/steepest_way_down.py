@@ -20,11 +20,11 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from claims import Claim, Experiment, conduct
-from common import Options, progress, run
 from jaxprop.batches import Batch
 from jaxprop.figures import BLUE, VERMILION, new_figure, styled
-from lesson import SIZES, load, whole
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.lesson import SIZES, load, whole
 
 PARTS = 10  # so many times progress is reported
 SHARE, COSINE = 0.01, 0.1  # the quadratic term is to be at most this share of the linear one at this cosine

@@ -14,7 +14,6 @@ import numpy as np
 import optax
 
 import jaxprop as jp
-from common import Stop, first_line, progress, run, settings
 from jaxprop import runs
 from jaxprop.batches import check_examples
 from jaxprop.checkpoints import save_params
@@ -25,7 +24,8 @@ from jaxprop.layers import Params
 from jaxprop.networks import mlp_layers
 from jaxprop.resume import Checkpoint, Found, check_unchanged, fingerprint, newest_checkpoint, restore, save_checkpoint
 from jaxprop.training_run import Row, Task, advance
-from train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
+from lab.common import Stop, first_line, progress, run, settings
+from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
 
 HANDS = {"autodiff": jp.autodiff, "backprop": jp.backprop}
 

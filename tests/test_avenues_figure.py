@@ -5,11 +5,11 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from jaxprop.avenues_figure import avenues_figure
 from jaxprop.figures import save_figure
 from jaxprop.layers import Dense
 from jaxprop.nudges import Wishes
 from jaxprop.outer import Outer
+from lab.avenues_figure import avenues_figure
 
 # Two outputs after three neurons; the second one is to go up by 0.5.
 WEIGHTS = jnp.array([[1.0, 1.0, 1.0], [0.5, -0.25, 1.0]])

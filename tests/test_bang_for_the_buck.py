@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bang_for_the_buck as script
-from common import Options, run
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import batch_sizes as script
-from common import Options, run
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

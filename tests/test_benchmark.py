@@ -10,8 +10,8 @@ import benchmark
 import jaxprop as jp
 from benchmarking import bars, costs_against, curves, epoch_times, time_to_accuracy, two_hands
 from benchmarking.peers import BY_HAND, NUMPY, PEERS, TORCH
-from common import Options, run
 from jaxprop.figures import save_figure
+from lab.common import Options, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its own ways
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ import pytest
 
 import compare_gradients
 import jaxprop as jp
-from agreement import judge
-from common import run
 from compare_gradients import Findings
 from jaxprop import layers
+from lab.agreement import judge
+from lab.common import run
 
 MINE = """
 import jax, jax.numpy as jnp

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import conflict as script
-from common import Options, run
 from jaxprop import layers
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import gallery
-import gallery_page
-from common import run
-from statements import SCRIPTS, STATEMENTS, Statement
+from lab import gallery_page
+from lab.common import run
+from lab.statements import SCRIPTS, STATEMENTS, Statement
 
 CLAIM = {
     "statement": "L1", "claim": "what |g| is", "measured": 0.98765, "relation": "within", "reference": 1.0,

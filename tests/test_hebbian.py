@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import hebbian as script
-from common import Options, run
 from jaxprop import layers
 from jaxprop.outer import Outer
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

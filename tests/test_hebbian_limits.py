@@ -5,8 +5,8 @@ import json
 import pytest
 
 import hebbian_limits as script
-from common import Options, run
 from jaxprop import layers
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import local_minimum as script
-from common import Options, run
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from PIL import Image
 
 import jaxprop as jp
 import predict
-from common import run
 from jaxprop.checkpoints import save_params
 from jaxprop.datasets import load_dataset
+from lab.common import run
 
 SIZES = (784, 16, 16, 10)
 NETWORK = jp.mlp(SIZES)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import steepest_way_down as script
-from common import Options, run
 from jaxprop import layers
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="module")

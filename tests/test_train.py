@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import train
-from common import run
 from jaxprop.checkpoints import load_params
-from train_options import options_before
+from lab.common import run
+from lab.train_options import options_before
 
 SCRIPT = Path(train.__file__)
 

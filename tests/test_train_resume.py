@@ -18,10 +18,10 @@ import jax
 import pytest
 
 import train
-from common import run
 from jaxprop import training_run
 from jaxprop.resume import newest_checkpoint
-from train_options import TrainOptions, options_before
+from lab.common import run
+from lab.train_options import TrainOptions, options_before
 
 # Small, and with everything that a state can hold: two moments, a count, and a rate that depends on it.
 SETTING = ["--hidden", "5", "--optimizer", "adam", "--schedule", "cosine", "--no-figures", "--batch-size", "200"]
@@ -205,8 +205,8 @@ def test_a_full_disk_stops_the_run_with_one_sentence_and_costs_nothing(tmp_path,
 SERVER = """
 import json, os, sys
 import train
-from common import run
-from train_options import TrainOptions, options_before
+from lab.common import run
+from lab.train_options import TrainOptions, options_before
 
 while line := sys.stdin.readline():
     log, *argv = json.loads(line)

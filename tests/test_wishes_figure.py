@@ -11,7 +11,7 @@ from jaxprop.figures import BLUE, VERMILION, save_figure
 from jaxprop.layers import Dense
 from jaxprop.nudges import Wishes
 from jaxprop.outer import Outer
-from jaxprop.wishes_figure import wishes_figure
+from lab.wishes_figure import wishes_figure
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (28, 28), np.uint8)

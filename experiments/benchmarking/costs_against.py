@@ -12,7 +12,7 @@ import jaxprop as jp
 from benchmarking.peers import BY_AUTODIFF, BY_HAND, NUMPY, PEERS, TORCH
 from benchmarking.rounds import median_ratio, take_turns
 from benchmarking.work import Work, draw_start
-from common import progress
+from lab.common import progress
 
 SWEPT = (BY_HAND, BY_AUTODIFF, NUMPY, TORCH)
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from benchmarking.on_host import blas_reference
 from benchmarking.peers import BY_HAND, PEERS
 from benchmarking.rounds import median_ratio, take_turns
 from benchmarking.work import Params, Trainer, Work
-from common import progress
+from lab.common import progress
 
 STEPS = 10
 # Float32 sums in another order part by some 1e-6 of the largest parameter after ten steps; a rate that is off by one

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarking.alone import environment
 from benchmarking.peers import PEERS, TORCH
-from common import Options, progress
 from jaxprop.datasets import Dataset
+from lab.common import Options, progress
 
 ACCURACY = 0.93
 EPOCHS = 200  # at most; MNIST takes some five, the embedded digits some hundred and fifty

@@ -6,7 +6,7 @@ import numpy as np
 
 import jaxprop as jp
 from jaxprop.layers import Grads
-from mutants import Hand, Mistake, in_average, in_errors, in_mean, in_weights
+from lab.mutants import Hand, Mistake, in_average, in_errors, in_mean, in_weights
 
 COST = [
     Mistake("the 2 lost", "most texts differentiate half the sum", in_errors(lambda a, y: a - y)),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 import jaxprop as jp
-from mutants import Avenue, Mistake, in_activation, in_dense
+from lab.mutants import Avenue, Mistake, in_activation, in_dense
 
 sigmoid = jax.nn.sigmoid
 

@@ -9,11 +9,11 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 import jaxprop as jp
-from common import Options
 from jaxprop.autodiff import ValueAndGrad
 from jaxprop.batches import Batch
 from jaxprop.datasets import Dataset, load_dataset
 from jaxprop.layers import Params
+from lab.common import Options
 
 SIZES = (784, 16, 16, 10)
 LEARNING_RATE = 2.0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 import jaxprop as jp
-from mutants import Mistake, in_walk
+from lab.mutants import Mistake, in_walk
 
 
 def alike(x: Any, y: Any) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from common import print_wide
 from jaxprop import runs
 from jaxprop.check import Check, check
 from jaxprop.compare import compare
@@ -16,6 +15,7 @@ from jaxprop.differences import finite_differences
 from jaxprop.errors import BadInput
 from jaxprop.probes import Probe
 from jaxprop.referees import in_float64
+from lab.common import print_wide
 
 # Extrapolated differences of a smooth loss in float64 keep nine digits or more; a mistake leaves none or two.
 DIFFERENCES = 1e-6

@@ -8,10 +8,10 @@ import jax
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from common import Options, first_line, print_wide, settings
 from jaxprop import runs
 from jaxprop.comparison import as_json
 from jaxprop.figures import save_figure
+from lab.common import Options, first_line, print_wide, settings
 
 
 @dataclass(frozen=True)

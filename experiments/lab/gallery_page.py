@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import Options
 from jaxprop.errors import BadInput
 from jaxprop.files import read_bytes
-from statements import STATEMENTS, Statement
+from lab.common import Options
+from lab.statements import STATEMENTS, Statement
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 
 PAGE = """# The lesson, measured
 

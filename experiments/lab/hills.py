@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxprop.planes import Plane, plane_through
-from walks import Walk
+from lab.walks import Walk
 
 
 class Hill(NamedTuple):

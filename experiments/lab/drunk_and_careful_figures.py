@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from hills import Hill
 from jaxprop.figures import BLUE, VERMILION, new_figure
-from walks import Walk
+from lab.hills import Hill
+from lab.walks import Walk
 
 MEN = {"drunk": (VERMILION, 1.5, "-"), "careful": (BLUE, 4, "--")}  # colour, width of a path, line of a curve
 

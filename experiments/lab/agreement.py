@@ -18,7 +18,7 @@ from jaxprop.differences import central_differences, name_coordinates, relu_patt
 from jaxprop.layers import Params
 from jaxprop.referees import forward_mode, hvp, in_float64
 from jaxprop.timing import compile_apart, interleave
-from lesson import snapshots
+from lab.lesson import snapshots
 
 HANDS = {"backprop": jp.backprop, "autodiff": jp.autodiff}
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import optax
 import tyro
 
-from common import Options
 from jaxprop.errors import BadInput
 from jaxprop.networks import Activation
 from jaxprop.resume import newest_checkpoint
+from lab.common import Options
 
 LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 # Options that decide none of the numbers: a run that goes on may have others than it had.

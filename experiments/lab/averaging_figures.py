@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxprop.figures import BLUE, ORANGE, new_figure, styled
 from jaxprop.noise import sampling_error
-from jaxprop.wishes_figure import UP_AND_DOWN
+from lab.wishes_figure import UP_AND_DOWN
 
 
 @styled

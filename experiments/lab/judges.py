@@ -19,8 +19,8 @@ from jaxprop.layers import Params
 from jaxprop.networks import Activation
 from jaxprop.probes import Probe, probe_networks, probes_for
 from jaxprop.referees import forward_mode
-from lesson import SIZES, snapshots
-from mutants import Change, by_hand
+from lab.lesson import SIZES, snapshots
+from lab.mutants import Change, by_hand
 
 ROUNDING = 1e-13  # of the leaf's scale: what a right gradient in float64 may be off by
 
