@@ -16,7 +16,7 @@ from jaxprop.fitting import Metrics, NonFinite, fit
 from jaxprop.layers import Dense, Layer, chain, dense, identity, relu, sigmoid, tanh
 from jaxprop.networks import Network, count_parameters, mlp
 from jaxprop.nudges import Wishes, average_nudges, nudges, wishes
-from jaxprop.outer import Outer, expand, mean_over_examples
+from jaxprop.outer import Outer, expand, mean_over_examples, sum_over_examples
 from jaxprop.probes import Probe, probe_networks, probes_for
 from jaxprop.referees import complex_step, forward_mode, hvp, in_float64
 from jaxprop.training import State, epoch_order, init_state, make_epoch, make_step, steps_per_epoch
@@ -79,6 +79,7 @@ __all__ = [
     "sigmoid",
     "squared_error",
     "steps_per_epoch",
+    "sum_over_examples",
     "tanh",
     "wishes",
 ]

@@ -17,7 +17,7 @@ from jaxprop.batches import Batch, Examples, as_batch, check_examples
 from jaxprop.costs import Cost
 from jaxprop.layers import Dense, Grads, Params
 from jaxprop.networks import Activation, Network, mlp, mlp_layers
-from jaxprop.outer import mean_over_examples
+from jaxprop.outer import sum_over_examples
 
 _CHUNK = 1000  # examples at a time: enough to fill a matrix product, few enough to keep the float copies small
 
@@ -90,7 +90,7 @@ def average_nudges(network: Network, cost: Cost) -> Callable[[Params, Examples],
 
     def total(params: Params, chunk: Examples) -> tuple[Float[Array, ""], Params]:
         costs, wished = of_batch(params, as_batch(*chunk, jnp.result_type(*jax.tree.leaves(params))))
-        return jax.tree.map(lambda mean: len(chunk.labels) * mean, (jnp.mean(costs), mean_over_examples(wished)))
+        return jnp.sum(costs), sum_over_examples(wished)
 
     @jax.jit
     def average(params: Params, examples: Examples) -> tuple[Float[Array, ""], Params]:

@@ -27,15 +27,27 @@ def expand(grads: Any) -> Any:
     return jax.tree.map(leaf, grads, is_leaf=_is_outer)
 
 
-def mean_over_examples(grads: Any) -> Any:
-    """The average of per-example gradients, whose leaves have a leading axis of B examples.
+def sum_over_examples(grads: Any) -> Any:
+    """The sum of per-example gradients, whose leaves have a leading axis of B examples.
 
-    For an `Outer` that is one matrix product, `dW = dz^T a / B`, and no (B, out, in) array ever exists. The mean of the
-    products is not the product of the means: a plain `tree.map` of the mean over the factors would be silently wrong.
+    For an `Outer` that is one matrix product, `dW = dz^T a`, and no (B, out, in) array ever exists.
     """
 
     def leaf(g):
-        return g.dz.T @ g.a / len(g.dz) if _is_outer(g) else jnp.mean(g, axis=0)
+        return g.dz.T @ g.a if _is_outer(g) else jnp.sum(g, axis=0)
+
+    return jax.tree.map(leaf, grads, is_leaf=_is_outer)
+
+
+def mean_over_examples(grads: Any) -> Any:
+    """The average of per-example gradients, whose leaves have a leading axis of B examples.
+
+    The mean of the products is not the product of the means: a plain `tree.map` of the mean over the factors of an
+    `Outer` would be silently wrong.
+    """
+
+    def leaf(g):
+        return sum_over_examples(g) / len(g.dz if _is_outer(g) else g)
 
     return jax.tree.map(leaf, grads, is_leaf=_is_outer)
 

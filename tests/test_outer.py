@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprop.outer import Outer, expand, mean_over_examples, norm_squared
+from jaxprop.outer import Outer, expand, mean_over_examples, norm_squared, sum_over_examples
 
 # Two examples whose products cancel: (1, 2) outer (1, 1) and (-1, 2) outer (1, -1).
 TWO = Outer(dz=jnp.array([[1.0, 2.0], [-1.0, 2.0]]), a=jnp.array([[1.0, 1.0], [1.0, -1.0]]))
@@ -23,6 +23,11 @@ def test_expand_leaves_everything_else_alone():
     assert product.shape == (2, 2, 2)
 
 
+def test_the_sum_is_that_of_the_products():
+    np.testing.assert_array_equal(sum_over_examples(TWO), [[0, 2], [4, 0]])
+    np.testing.assert_array_equal(sum_over_examples({"b": jnp.array([[1.0, 2.0], [3.0, 6.0]])})["b"], [4, 8])
+
+
 def test_the_mean_of_products_is_not_the_product_of_means():
     averaged = mean_over_examples(TWO)
     np.testing.assert_array_equal(averaged, [[0, 1], [2, 0]])
@@ -36,9 +41,10 @@ def test_plain_leaves_are_averaged_over_the_examples():
 
 def test_averaging_never_multiplies_out_each_example():
     many = Outer(dz=jnp.ones((7, 3)), a=jnp.ones((7, 5)))
-    program = jax.make_jaxpr(mean_over_examples)(many)
-    largest = max(out.aval.size for equation in program.eqns for out in equation.outvars)  # type: ignore[union-attr]
-    assert largest <= max(7 * 3, 7 * 5), "an array of 7 x 3 x 5 numbers was made"
+    for reduce in (sum_over_examples, mean_over_examples):
+        program = jax.make_jaxpr(reduce)(many)
+        largest = max(out.aval.size for equation in program.eqns for out in equation.outvars)  # type: ignore[union-attr]
+        assert largest <= max(7 * 3, 7 * 5), "an array of 7 x 3 x 5 numbers was made"
 
 
 def test_the_norm_is_that_of_the_product():
