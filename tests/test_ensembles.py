@@ -47,3 +47,27 @@ def test_an_ensemble_fits_like_a_single_network():
     epoch = jax.jit(make_ensemble_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer)))
     fitting = jp.fit(epoch, states, examples, key=jax.random.key(1), batch_size=10, epochs=3)
     assert [metrics.costs.shape for _, metrics in fitting] == [(K, 2)] * 3
+
+
+def test_each_network_can_have_its_own_learning_rate():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=1.0)
+    network, examples, rates = jp.mlp((784, 5, 10)), some_examples(20), np.array([0.1, 1.0, 3.0], np.float32)
+    key = jax.random.key(0)
+    states = init_ensemble(network, optimizer, jax.numpy.stack([key] * K), rates)
+    order = jp.epoch_order(jax.random.key(1), 20, 10)
+    gradient = jp.backprop(network, jp.squared_error)
+    states, _ = make_ensemble_epoch(jp.make_step(gradient, optimizer))(states, examples, order)
+    for i, rate in enumerate(rates):
+        sgd = optax.sgd(rate)
+        alone, _ = jp.make_epoch(jp.make_step(gradient, sgd))(jp.init_state(network.init(key), sgd), examples, order)
+        for together, by_itself in zip(jax.tree.leaves(states.params), jax.tree.leaves(alone.params), strict=True):
+            # Two steps of float32 sums of 784 products: a few roundings of 6e-8.
+            np.testing.assert_allclose(together[i], by_itself, rtol=0, atol=1e-6)
+
+
+def test_learning_rates_that_fit_nowhere_are_refused():
+    network, keys = jp.mlp((784, 5, 10)), jax.random.split(jax.random.key(0), K)
+    with pytest.raises(jp.BadInput, match="learning_rates go nowhere"):
+        init_ensemble(network, optax.sgd(1.0), keys, np.ones(K, np.float32))
+    with pytest.raises(jp.BadInput, match=r"learning_rates have shape \(2,\): expected one for each of 3 keys"):
+        init_ensemble(network, optax.sgd(1.0), keys, np.ones(2, np.float32))
