@@ -3,7 +3,7 @@
 L16 says: to work out the wishes of every example before each step is slow; so cut the examples into mini-batches of 100
 and take one step for each. Here every batch size, from one example to all of them, may look at 60,000 examples (all of
 MNIST once, digits 40 times), each with its own best learning rate, from the same untrained network. Mini-batches of 100
-make 600 steps of them, all examples at once make one step on MNIST. The claim is about the cost that is reached.
+make 600 steps θ ← θ − η ∇C of them, all examples at once make one on MNIST. The claim is about the cost reached.
 
 Look at the three panels from left to right: the smaller the mini-batch, the lower the cost after the same examples; the
 larger, the less time they take, until the device has all it can do; and so how often the cost was halved in a second is
@@ -119,16 +119,15 @@ def figures(found: list[Row]) -> dict[str, Figure]:
     for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         axes.plot(sizes, values, "o-", color=BLUE)
         at = sizes.index(lesson.BATCH_SIZE)
-        axes.plot(sizes[at], values[at], "s", color=VERMILION, markersize=9)
-        axes.annotate(
-            "100", (sizes[at], values[at]), (0, -20), textcoords="offset points", ha="center", color=VERMILION
-        )
+        axes.plot(sizes[at], values[at], "s", color=VERMILION, markersize=9, label="100, the lesson's choice")
         axes.set(xscale="log", xticks=[1, 100, 10_000], xlabel="examples in the mini-batch", title=title)
         axes.set(ylim=(0, 1.1 * max(values)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
+    figure.axes[0].legend(loc="center left")
     best, share = sizes[int(np.argmax(speeds))], speeds[sizes.index(lesson.BATCH_SIZE)] / max(speeds)
     message = f"Mini-batches of {best:,} learn fastest by the clock"
-    figure.suptitle(message + (f"; 100 has {share:.0%} of their speed" if share < 1 else ""), x=0.01, ha="left")
+    message += f"; 100 has {share:.0%} of their speed" if share < 1 else ""
+    figure.suptitle(message, x=0.01, ha="left", size=16)
     return {"batch_sizes": figure}
 
 

@@ -3,13 +3,15 @@
 The lesson says so of stochastic gradient descent, which takes a step for every 100 examples, beside gradient descent
 proper, which looks at all of them before each step. Here both start from the same untrained network, and each has the
 best of five learning rates, by the cost that he ends at. The careful man's steps go exactly down the true slope, his
-path is the straighter one, and the drunk man is where the careful one ends after a small part of the examples.
+path is the straighter one (straightness: |end − start| / length of the path), and the drunk man is where the careful
+one ends after a small part of the examples.
 
-The first picture is the film's, with true numbers: the true cost on the one plane that holds the start and both ends,
-and both paths as seen from straight above. The drunk man walks many times as far as he gets, yet hardly seems to
-stumble: in 13,002 dimensions nearly all of it is to sides that the plane does not have. So the picture says how much of
-the paths it holds, and plane.csv has the true cost along them beside that of the plane below. The second picture shows
-the true cost against steps, examples and seconds: three panels that tell three stories about the same two walks.
+The first picture is the film's, with true numbers: look at the true cost on the one plane that holds the start and
+both ends, and at both paths as seen from straight above. The drunk man walks many times as far as he gets, yet hardly
+seems to stumble: in 13,002 dimensions nearly all of it is to sides that the plane does not have. So the picture says
+how much of the paths it holds, and plane.csv has the true cost along them beside that of the plane below. The second
+picture shows the true cost against steps, examples and seconds: three panels that tell three stories about the same
+two walks.
 """
 
 import sys
@@ -28,7 +30,7 @@ from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
 from lab.drunk_and_careful_figures import draw_hill, draw_stories
 from lab.hills import Hill, survey
-from lab.walks import Walk, walk
+from lab.walks import Walk, off_course, walk
 
 CAREFUL_STEPS, DRUNK_STEPS = 200, 1000
 
@@ -84,18 +86,6 @@ def measure(options: Options) -> Findings:
 
 def note(report: Any, name: str, line: str) -> None:
     report(f"{name}: {line}")
-
-
-def off_course(network: jp.Network, careful: Walk, unravel: Any, whole: Any) -> float:
-    """How far the first, a middle and the last step are from the rate times minus JAX's gradient, at most."""
-    by_jax = jax.jit(jp.autodiff(network, jp.squared_error))
-    misses = []
-    for i in (0, len(careful.places) // 2, len(careful.places) - 2):
-        _, grads = by_jax(unravel(careful.places[i]), whole)
-        wanted = -careful.rate * np.asarray(ravel_pytree(grads)[0])
-        step = careful.places[i + 1] - careful.places[i]
-        misses.append(np.linalg.norm(step - wanted) / np.linalg.norm(wanted))
-    return float(max(misses))
 
 
 def examples_saved(careful: Walk, drunk: Walk) -> float:

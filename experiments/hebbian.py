@@ -21,18 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 import jaxprop as jp
 from jaxprop.angles import cosine, outer_cosine
 from jaxprop.batches import NDArray
-from jaxprop.figures import BLUE, VERMILION, new_figure, styled
 from jaxprop.nudges import Wishes, wishes
 from lab import lesson
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, run
+from lab.hebbian_figures import draw_course, draw_picture
 
 DIGIT = 2  # of the picture that is shown
 ONE_IN_TEN = 30  # steps, by when every output is near 1/10
@@ -118,45 +116,11 @@ def tables(found: Findings) -> dict[str, list[dict]]:
     return {"hebbian": found.course, "one_picture": weights}
 
 
-@styled
 def figures(found: Findings) -> dict[str, Figure]:
-    return {"one_picture": draw_picture(found), "hebbian": draw_course(found)}
-
-
-def draw_picture(found: Findings) -> Figure:
-    figure, scale = new_figure(10, 3.4), ScalarMappable(Normalize(-1, 1), "RdBu")
-    digit, *others = figure.subplots(1, 3, width_ratios=(0.6, 1, 1))
-    digit.imshow(found.picture, cmap="gray_r")
-    digit.axis("off")
-    for axes, matrix, title in zip(others, (found.hebb, found.nudge), ("Hebb's rule", "Backpropagation"), strict=True):
-        axes.imshow(scale.to_rgba(matrix / np.abs(matrix).max()), aspect="auto")
-        axes.set(xticks=range(0, 16, 3), yticks=range(10), xlabel="from neuron of the layer before", title=title)
-        axes.spines[:].set_visible(False)
-    others[0].set(ylabel="to output")
-    figure.colorbar(scale, ax=others, label="change asked of the weight,\nas a share of the largest")
-    figure.suptitle(
-        "One picture of a 2: Hebb's rule knows what grows, not what shrinks", x=0.01, ha="left", fontsize=14
-    )
-    return figure
-
-
-def draw_course(found: Findings) -> Figure:
-    figure = new_figure()
-    axes = figure.subplots()
-    steps = [row["steps"] for row in found.course]
-    axes.plot(steps, [row["cosine"] for row in found.course], "o-", color=BLUE, label="picture by picture")
-    averages = [row["cosine_of_averages"] for row in found.course]
-    axes.plot(steps, averages, "s--", color=VERMILION, label="averaged over the pictures")
-    axes.plot([*PREDICTED], [*PREDICTED.values()], "k*", markersize=13, label="if every output is ½, or ⅒")
-    axes.axhline(0, color="gray", linewidth=0.8)
-    axes.set(xscale="symlog", xlim=(-0.1, None), ylim=(-1.05, 1.05), xlabel="steps")
-    axes.set(ylabel="cosine of nudges and Hebb's rule")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="lower right")
-    figure.suptitle(
-        "At the outputs: one picture's wishes follow Hebb's rule, their average does not", x=0.01, ha="left"
-    )
-    return figure
+    return {
+        "one_picture": draw_picture(found.picture, found.hebb, found.nudge),
+        "hebbian": draw_course(found.course, PREDICTED),
+    }
 
 
 EXPERIMENT = Experiment("hebbian", measure, claims, tables, figures)

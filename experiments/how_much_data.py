@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 import jaxprop as jp
 from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
-from jaxprop.figures import BLUE, VERMILION, new_figure, styled
 from lab import lesson
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
+from lab.how_much_data_figure import draw_price
 
 ORDERS, STARTS = 3, 5  # so 15 networks for each number of examples
 Row = dict[str, Any]
@@ -122,32 +122,8 @@ def tables(found: Findings) -> dict[str, list[Row]]:
     return {"how_much_data": networks, "prices": prices(found)}
 
 
-@styled
 def figures(found: Findings) -> dict[str, Figure]:
-    n, mean, spread = found.examples, 100 * found.accuracy.mean(axis=1), 100 * found.accuracy.std(axis=1)
-    figure = new_figure(10, 4.5)
-    accuracy, price = figure.subplots(1, 2)
-    accuracy.plot(n, 100 * found.by_heart.mean(axis=1), "s--", color=VERMILION, label="100 examples it learned from")
-    accuracy.errorbar(n, mean, spread, fmt="o-", color=BLUE, capsize=3, label="test digits (bar: standard deviation)")
-    accuracy.set(ylabel="% read rightly", title="More examples, fewer mistakes", ylim=(None, 101))
-    accuracy.legend(loc="lower right")
-
-    c, alpha = power_law(found)
-    per_point = n ** (1 + alpha) / (100 * alpha * c)
-    price.plot(n, per_point, color=BLUE, label=f"if mistakes fall as n to the power of −{alpha:.2f}")
-    paid = [row for row in prices(found) if row["examples_per_point"]]
-    middles = [(row["from"] * row["to"]) ** 0.5 for row in paid]
-    price.plot(
-        middles, [row["examples_per_point"] for row in paid], "o", color=BLUE, label="from dot to dot on the left"
-    )
-    price.set(yscale="log", ylabel="examples for one more point of accuracy", title="The price of a point")
-    price.yaxis.set_major_formatter("{x:,.0f}")
-    price.legend(loc="lower right")
-    for axes in (accuracy, price):
-        axes.set(xscale="log", xlabel="labelled examples")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-    message = f"A point of accuracy costs {per_point[0]:,.0f} examples at first, {per_point[-1]:,.0f} at the end"
-    figure.suptitle(message, x=0.01, ha="left", size=16)
+    figure = draw_price(found.examples, found.accuracy, found.by_heart, prices(found), power_law(found))
     return {"how_much_data": figure}
 
 

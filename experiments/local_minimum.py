@@ -4,9 +4,9 @@ The lesson says: going through the mini-batches again and again, the network con
 and does a good job on the training examples. What is so: with mini-batches at a constant rate the gradient does not die
 away, as each step follows the scatter of its own 100 examples. Where descent goes on from there with all examples, in
 float64 and with momentum, the gradient falls below a thousandth of what it was at the start. The lowest and highest
-curvatures of the cost there (the eigenvalues of its matrix of second derivatives, by Lanczos's method) say what kind of
-place that is: a minimum has none below 0. It is nearly one: some directions still bend down, but by a small part of
-what the steepest bends up, while at the start the two were of one size.
+curvatures of the cost there (the λ in H v = λ v, H being its matrix of second derivatives, by Lanczos's method) say
+what kind of place that is: a minimum has none below 0. It is nearly one: some directions still bend down, but by a
+small part of what the steepest bends up, while at the start the two were of one size.
 
 Weights that lead from a pixel which is black in every picture change nothing at all: they are flat, and left out.
 

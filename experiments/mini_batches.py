@@ -8,15 +8,16 @@ holds early and late, at every batch size B, is how large the error is:
     |error| / |g| = sqrt( tr(Σ) (N − B) / (B (N − 1)) ) / |g|
 
 in the root mean square over mini-batches drawn without replacement from N examples, Σ being the covariance of their
-gradients with divisor N. In the picture the measured points lie on the predicted lines. The cosine beside it says how
-much of such a step leads down the true slope: much less than all of it, yet far more than the nothing of a random one.
+gradients with divisor N.
 
 L16 says: shuffle the examples and cut them into mini-batches. So no example is lost and none counts twice: the
 gradients of one shuffle's mini-batches average to the true one exactly.
+
+Look at how the measured points lie on the predicted lines. The cosine beside them says how much of such a step leads
+down the true slope: much less than all of it, yet far more than the nothing of a random one.
 """
 
 import sys
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -26,13 +27,12 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.batches import Batch
 from jaxprop.figures import styled
 from jaxprop.layers import Params
-from jaxprop.noise import sampling_error, total_variance
 from lab import lesson
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
+from lab.gradient_errors import gradient_errors
 from lab.mini_batches_figures import draw_errors
 
 SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
@@ -59,46 +59,6 @@ def measure(options: Options) -> Findings:
             errors.append(row)
             report(f"{STAGES[row['steps']]}: mini-batches of {row['batch_size']:,} are off by {row['error']:.1%}")
     return Findings(errors, shuffle_error(network, networks[-1], examples, order_key))
-
-
-def gradient_errors(
-    network: jp.Network, stages: dict[int, Params], batch: Batch, sizes: list[int], rng: np.random.Generator, most: int
-) -> Iterator[Row]:
-    """How far the gradients of up to `most` mini-batches of each size are off, as a share of the true one's length."""
-    n = len(batch[0])
-    by_hand, per_example = jp.backprop(network, jp.squared_error), jp.per_example(network, jp.squared_error)
-
-    @jax.jit
-    def true_gradient(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        _, grads = jp.autodiff(network, jp.squared_error)(params, batch)
-        return ravel_pytree(grads)[0], total_variance(per_example(params, batch)[1])
-
-    @jax.jit
-    def compare(params: Params, true: jax.Array, batch: Batch, draws: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def one(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-            g, _ = ravel_pytree(by_hand(params, (batch[0][rows], batch[1][rows]))[1])
-            return jnp.sum((g - true) ** 2), g @ true / (jnp.linalg.norm(g) * jnp.linalg.norm(true))
-
-        return jax.lax.map(one, draws, batch_size=max(1, 100 // draws.shape[1]))
-
-    for steps, params in stages.items():
-        true, variance = true_gradient(params, batch)
-        length = float(jnp.linalg.norm(true))
-        for size in sizes:
-            draws = int(np.clip(100 * most // size, 40, most))
-            rows = np.stack([rng.choice(n, size, replace=False, shuffle=False) for _ in range(draws)])
-            squares, cosines = map(np.asarray, compare(params, true, batch, rows))
-            error = float(np.sqrt(squares.mean())) / length
-            yield {
-                "steps": steps,
-                "batch_size": size,
-                "draws": draws,
-                "error": error,
-                # A root has half the relative standard error of what it is the root of.
-                "standard_error": error * float(squares.std() / squares.mean()) / (2 * draws**0.5),
-                "predicted": sampling_error(float(variance), n, size) / length,
-                "cosine": float(cosines.mean()),
-            }
 
 
 def shuffle_error(network: jp.Network, params: Params, examples: jp.Examples, key: jax.Array) -> float:

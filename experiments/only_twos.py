@@ -2,8 +2,9 @@
 
 L14 says: all this is what ONE example wants; if only pictures of 2 were listened to, the network would end up calling
 everything a 2. So it is, and soon: an untrained network can hardly tell pictures apart, so that whatever raises the
-output for 2 for one picture raises it for all. Trained on all digits afterwards, it becomes as good as a network that
-was never misled.
+output for 2 for one picture raises it for all. The biases of the outputs do so for any picture at all, as the nudge of
+one, −∂C/∂b = 2 (y − a) a (1 − a), knows nothing of the pixels but through the output a. Trained on all digits
+afterwards, it becomes as good as a network that was never misled.
 
 Look at how early the share of pictures called 2 is 100 %, and at how the two curves of right answers meet.
 """

@@ -13,31 +13,26 @@ Look at the order of the three curves at the start and at the end, and at the ra
 """
 
 import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.datasets import Dataset
-from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
-from jaxprop.layers import Params
-from jaxprop.networks import Activation, mlp_layers
+from jaxprop.ensembles import init_ensemble
+from jaxprop.networks import Activation
 from lab import lesson
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
 from lab.sigmoid_or_relu_figures import gradients_figure, rates_figure
+from lab.sigmoid_or_relu_measures import GRADIENTS, make_look, make_training
 
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu")
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 EPOCHS = {"digits": (70, 15)}  # and the fewest steps from look to look; (10, 100) for the others
 NETWORKS = 5  # of each kind and rate, trained together
-WATCHED = 1000  # examples on which gradients and activations are measured
-GRADIENTS = ("first layer", "second layer", "output layer")
 Row = dict[str, Any]
 
 
@@ -76,40 +71,6 @@ def measure(options: Options) -> Findings:
                 found[Setting(activation, rate)] = rows
                 report(f"{activation}, rate {rate:g}: {rows[-1]['accuracy']:.1%} of the test digits read rightly")
     return found
-
-
-def make_training(network: jp.Network) -> Callable[[float, jp.State, jp.Examples, np.ndarray], jp.State]:
-    """`train(rate, states, examples, order) -> states`, for an ensemble: one compilation for all rates."""
-
-    @jax.jit
-    def train(rate: float, states: jp.State, examples: jp.Examples, order: np.ndarray) -> jp.State:
-        step = jp.make_step(jp.backprop(network, jp.squared_error), optax.sgd(rate))
-        return make_ensemble_epoch(step)(states, examples, order)[0]
-
-    return train
-
-
-def make_look(network: jp.Network, activation: Activation, data: Dataset) -> Callable[[Params], Row]:
-    """`look(params)`: what an ensemble is worth, how long its gradients are, and how many hidden neurons are idle."""
-    inputs, targets = lesson.whole(jp.Examples(*(x[:WATCHED] for x in data.train)))
-    evaluate, layers = jp.make_evaluate(network, jp.squared_error), mlp_layers(lesson.SIZES, activation)
-
-    def idle(params: Params) -> jax.Array:
-        """Share of the hidden neurons that no wish gets through: ReLUs dead to all pictures, sigmoids for a picture."""
-        a, shares = jnp.asarray(inputs), []
-        for layer, layer_params in zip(layers[:4], params[:4], strict=True):
-            a, _ = jax.vmap(layer.forward, (None, 0))(layer_params, a)
-            shares.append(jnp.mean(jnp.all(a == 0, axis=0) if activation == "relu" else a * (1 - a) < 0.01))
-        return (shares[1] + shares[3]) / 2
-
-    @jax.jit
-    @jax.vmap
-    def of_each(params: Params) -> dict[str, jax.Array]:
-        cost, grads = jp.backprop(network, jp.squared_error)(params, (inputs, targets))
-        lengths = {name: jnp.linalg.norm(layer.W) for name, layer in zip(GRADIENTS, grads[::2], strict=True)}
-        return {"cost": cost, "accuracy": evaluate(params, data.test).accuracy, "idle": idle(params), **lengths}
-
-    return lambda params: {name: float(jnp.mean(values)) for name, values in of_each(params).items()}
 
 
 def best(found: Findings, activation: Activation) -> Setting:

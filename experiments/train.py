@@ -18,6 +18,7 @@ from jaxprop import runs
 from jaxprop.batches import check_examples
 from jaxprop.checkpoints import save_params
 from jaxprop.datasets import load_dataset
+from jaxprop.devices import deterministic_options
 from jaxprop.diagnosis import Diagnosis, diagnose
 from jaxprop.files import remove_leftovers
 from jaxprop.layers import Params
@@ -66,13 +67,15 @@ def compile_task(
 ) -> Task:
     """Everything that the run calls, compiled ahead, so that no time of training contains compilation."""
     sizes, epochs, params = here.config["sizes"], here.config["epochs"], here.state.params
-    gradient = HANDS[options.gradient](jp.mlp(sizes, options.activation), jp.squared_error)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(gradient, optimizer)))
+    network = jp.mlp(sizes, options.activation)
+    gradient = HANDS[options.gradient](network, jp.squared_error)
+    flags = deterministic_options(here.origin["device"]["platform"]) if options.deterministic else {}
+    epoch = jax.jit(jp.make_epoch(jp.make_step(gradient, optimizer)), compiler_options=flags)
     order = jp.epoch_order(here.key, len(train.labels), options.batch_size)
     per_call = min(options.steps_per_call or len(order), len(order))
     for rows in {per_call, len(order) % per_call} - {0}:
         epoch.lower(here.state, train, order[:rows]).compile()
-    evaluate = jax.jit(jp.make_evaluate(jp.mlp(sizes, options.activation), jp.squared_error))
+    evaluate = jax.jit(jp.make_evaluate(network, jp.squared_error), compiler_options=flags)
     score_train, score_test = evaluate.lower(params, train).compile(), evaluate.lower(params, test).compile()
 
     fitting = partial(
@@ -144,6 +147,9 @@ def main(options: TrainOptions) -> int:
     if found := newest_checkpoint(options.resume) if options.resume else None:
         check_unchanged(found, deciding(config))
     device = first_line(options.device)
+    if options.deterministic:
+        flags = deterministic_options(device.platform)
+        print(f"deterministic: {' '.join(flags) or 'nothing needs to be set on this backend'}", flush=True)
     network = jp.mlp(sizes, options.activation)
     train, test = load_examples(options, network)
     optimizer = make_optimizer(options, rate, epochs * jp.steps_per_epoch(len(train.labels), options.batch_size))

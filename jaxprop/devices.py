@@ -29,3 +29,12 @@ def select_device(name: DeviceName = "auto") -> Device:
 def describe_device(device: Device, dtype: str = "float32") -> str:
     """One line for people: the backend, the device, the precision and the version of JAX."""
     return f"backend {device.platform} · device {device.device_kind} · {dtype} · JAX {jax.__version__}"
+
+
+def deterministic_options(platform: str) -> dict[str, bool]:
+    """Options with which a program that `jax.jit(..., compiler_options=...)` compiles gives the same bits every time.
+
+    None are needed but on a GPU. There XLA takes the kernels that are fastest when it tries them, others perhaps next
+    time, and some of them add up in whatever order their threads end (OpenXLA's page "Determinism").
+    """
+    return {"xla_gpu_deterministic_ops": True} if platform == "gpu" else {}

@@ -1,18 +1,23 @@
-"""What the tests share: a cache folder of their own, MNIST where its archives are at hand, and stand-ins for it."""
+"""What the tests share: a cache folder of their own, MNIST or stand-ins for it, and smoke runs of the experiments."""
 
 import gzip
 import hashlib
 import http.server
+import json
 import os
+import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from jaxprop.archives import FAMILY
 from jaxprop.datasets import Dataset, cache_folder, load_dataset
+from lab.common import Options, run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,3 +122,55 @@ def family(host, monkeypatch) -> dict[str, Path]:
         builders[name] = SimpleNamespace(url_infos=infos)
     monkeypatch.setattr(tfds, "builder_cls", builders.__getitem__)
     return {name: host.folder / name for name in FAMILY}
+
+
+class SmokeRun(NamedTuple):
+    """What came of `--smoke`."""
+
+    code: int
+    folder: Path
+    found: Any  # what the script measured
+
+
+@pytest.fixture(scope="module")
+def smoke(request, tmp_path_factory) -> SmokeRun:
+    """A smoke run of the experiment that the module calls `script`: one for all of its tests."""
+    script, out, found = request.module.script, tmp_path_factory.mktemp("runs"), []
+    experiment = script.EXPERIMENT
+
+    def measure(options):
+        found.append(experiment.measure(options))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "EXPERIMENT", experiment._replace(measure=measure))
+        code = run(script.main, Options, ["--smoke", "--out", str(out)])
+    (folder,) = (out / experiment.name).iterdir()
+    claims = json.loads((folder / "results.json").read_text())["claims"]
+    check_form(claims)
+    assert {claim["statement"] for claim in claims} == named_statements(script)
+    return SmokeRun(code, folder, found[0])
+
+
+def check_form(claims: list[dict]) -> None:
+    """Every claim has all that readers are promised, and its verdict is the one that its own numbers give."""
+    promised = {"statement", "claim", "measured", "relation", "reference", "tolerance", "because", "holds"}
+    for claim in claims:
+        assert claim.keys() == promised
+        assert all(isinstance(claim[word], str) and claim[word] for word in ("statement", "claim", "because"))
+        measured, reference, tolerance = (float(claim[word]) for word in ("measured", "reference", "tolerance"))
+        holds = {"at least": measured >= reference - tolerance, "at most": measured <= reference + tolerance}
+        holds["within"] = all(holds.values())
+        assert claim["holds"] is holds[claim["relation"]], claim
+
+
+def named_statements(script: ModuleType) -> set[str]:
+    """The statements of the lesson that the first line of the docstring names, such as "L3, L6 to L8: ..."."""
+    names, _ = (script.__doc__ or "").split(":", 1)
+    ranges = re.findall(r"L(\d+)(?: to L(\d+))?", names)
+    return {f"L{i}" for first, last in ranges for i in range(int(first), int(last or first) + 1)}
+
+
+@pytest.fixture(scope="session")
+def statements_of() -> Callable[[ModuleType], set[str]]:
+    return named_statements

@@ -1,7 +1,8 @@
 import jax
+import jax.numpy as jnp
 import pytest
 
-from jaxprop.devices import describe_device, select_device
+from jaxprop.devices import describe_device, deterministic_options, select_device
 from jaxprop.errors import BadInput
 
 PRESENT = {device.platform for device in jax.devices()} | {"cpu"}
@@ -31,3 +32,13 @@ def test_the_description_names_backend_precision_and_version():
     assert line.startswith(f"backend {device.platform} ")
     assert "float32" in line
     assert jax.__version__ in line
+
+
+def test_only_a_gpu_needs_an_option_to_be_deterministic_and_xla_knows_it():
+    """It is taken on every backend, so that a name that XLA no longer knows is noticed without a GPU."""
+    assert deterministic_options("cpu") == deterministic_options("tpu") == {}
+    options = deterministic_options("gpu")
+    assert jax.jit(jnp.sin, compiler_options=options)(0.0) == 0
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_gpu_no_such_option'"):
+        jax.jit(jnp.sin, compiler_options={"xla_gpu_no_such_option": True})(0.0)
+    assert all(options.values())

@@ -9,22 +9,6 @@ from jaxprop import layers
 from lab.common import Options, run
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The exit code of a smoke run, its folder, and what it measured."""
-    out, measured = tmp_path_factory.mktemp("runs"), []
-
-    def measure(options):
-        measured.append(script.measure(options))
-        return measured[0]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "EXPERIMENT", script.EXPERIMENT._replace(measure=measure))
-        code = run(script.main, Options, ["--smoke", "--out", str(out)])
-    (folder,) = (out / "sigmoid_or_relu").iterdir()
-    return code, folder, measured[0]
-
-
 def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(smoke):
     code, folder, _ = smoke
     assert code == 0

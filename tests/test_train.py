@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -64,6 +65,18 @@ def test_the_same_seed_leaves_the_same_bits_and_another_does_not(tmp_path):
     first, again, other = (path.read_bytes() for path in paths)
     assert first == again
     assert first != other
+
+
+def test_deterministic_says_what_it_sets_and_hands_it_to_the_compiler(tmp_path, capsys, monkeypatch):
+    """On a CPU nothing needs to be, and the bits are the same. A name that XLA does not know shows that it is told."""
+    quick = ["--hidden", "3", "--epochs", "1", "--no-figures", "--device", "cpu"]
+    one, other = (train_here(tmp_path / str(len(more)), *quick, *more) for more in ([], ["--deterministic"]))
+    assert (one / "params.npz").read_bytes() == (other / "params.npz").read_bytes()
+    assert capsys.readouterr().out.count("deterministic: nothing needs to be set on this backend\n") == 1
+    monkeypatch.setattr(train, "deterministic_options", lambda platform: {f"xla_{platform}_option": True})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_cpu_option'"):
+        train_here(tmp_path, *quick, "--deterministic")
+    assert "deterministic: xla_cpu_option\n" in capsys.readouterr().out
 
 
 def test_both_hands_train_the_same_network(tmp_path):

@@ -116,6 +116,7 @@ def test_a_run_that_was_stopped_inside_an_epoch_ends_with_the_same_bits(copy, un
         (["--schedule", "constant"], "schedule was 'cosine' in"),
         (["--epochs", "9"], "epochs was 8 in"),
         (["--gradient", "autodiff"], "gradient was 'backprop' in"),
+        (["--deterministic"], "deterministic was False in"),
         (["--validation", "10"], "validation was 0 in"),
         (["--weight-decay", "0.1"], "weight_decay was 0.0 in"),
         (["--seed", "1"], "seed was 0 in"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,56 +12,17 @@ import jaxprop as jp
 from jaxprop.autodiff import ValueAndGrad
 from jaxprop.batches import Batch
 from jaxprop.check import check
-from jaxprop.comparable import on_host
-from jaxprop.compare import per_example_scale
 from jaxprop.datasets import Dataset
 from jaxprop.layers import Params
 from jaxprop.networks import Activation
-from jaxprop.probes import Probe, probe_networks, probes_for
-from jaxprop.referees import forward_mode
 from lab.lesson import SIZES, snapshots
 from lab.mutants import Change, by_hand
-
-ROUNDING = 1e-13  # of the leaf's scale: what a right gradient in float64 may be off by
+from lab.stages import Stage
 
 # Learning rates at which the right gradient trains, from any of ten seeds.
-RATES: dict[str, float] = {"sigmoid": 2.0, "relu": 0.2, "tanh": 0.2}
+RATES: dict[Activation, float] = {"sigmoid": 2.0, "relu": 0.2, "tanh": 0.2}
 
 Objections = dict[tuple[str, str], bool]  # by judge and point
-
-
-class Truth(NamedTuple):
-    """The gradient at one probe, and how large each leaf would be if no two examples disagreed; both by path."""
-
-    grads: dict[str, np.ndarray]
-    scales: dict[str, np.ndarray]
-
-
-class Stage(NamedTuple):
-    """One network of the suite, its probes, and what is true there."""
-
-    name: str
-    sizes: tuple[int, ...]
-    activation: Any
-    probes: tuple[Probe, ...]
-    loss: Callable[[Params, Batch], Any]
-    by_jax: ValueAndGrad
-    truths: list[Truth]
-
-
-def make_stage(name: str) -> Stage:
-    """Of the network of that name. All that is compiled for a stage is compiled once, whatever is judged on it."""
-    network, cost = probe_networks()[name], jp.squared_error
-    sizes, activation = name.split()
-    probes, loss = probes_for(network), jp.loss(network, cost)
-    forward, each = forward_mode(loss), jp.per_example(network, cost)
-    with jax.enable_x64(True):
-        truths = [
-            Truth(on_host(forward(p.params, p.batch)[1]), on_host(per_example_scale(each, p.params, p.batch)))
-            for p in probes
-        ]
-    by_jax = jax.jit(jp.autodiff(network, cost))
-    return Stage(name, tuple(map(int, sizes.split("-"))), activation, probes, jax.jit(loss), by_jax, truths)
 
 
 def remembering(rule: ValueAndGrad) -> ValueAndGrad:
@@ -79,22 +40,6 @@ def remembering(rule: ValueAndGrad) -> ValueAndGrad:
         return known[point]
 
     return value_and_grad
-
-
-def wrong_leaves(stage: Stage, rule: ValueAndGrad) -> set[str]:
-    """The leaves that differ from the truth at any probe, in float64, by more than rounding can explain.
-
-    The truth is forward mode's: neither `check` nor what it takes as its reference has a say.
-    """
-    wrong = set()
-    with jax.enable_x64(True):
-        for probe, truth in zip(stage.probes, stage.truths, strict=True):
-            _, grads = rule(probe.params, probe.batch)
-            for path, g in on_host(grads).items():
-                # Written so that a NaN is wrong.
-                if not (np.abs(g - truth.grads[path]) <= ROUNDING * truth.scales[path]).all():
-                    wrong.add(path)
-    return wrong
 
 
 def failing_leaves(stage: Stage, rule: ValueAndGrad) -> set[str]:
@@ -150,19 +95,23 @@ def as_custom_vjp(loss: Callable, rule: ValueAndGrad, params: Params, batch: Bat
 
 
 def accuracy_after(steps: int, dataset: Dataset, activation: Activation, change: Change, seed: int) -> float:
-    """The share of test digits that the lesson's network reads rightly after so many steps down this gradient."""
+    """The share of test digits that the lesson's network reads rightly after so many steps down this gradient.
+
+    In float32, as people train.
+    """
     network = jp.mlp(SIZES, activation)
-    init_key, order_key = jax.random.split(jax.random.key(seed))
-    (params,) = snapshots(
-        network,
-        network.init(init_key),
-        dataset.train,
-        [steps],
-        key=order_key,
-        rate=RATES[activation],
-        hand=lambda network, cost: by_hand(SIZES, activation, change),
-    )
-    return float(scorer(activation)(params, dataset.test).accuracy)
+    with jax.enable_x64(False):
+        init_key, order_key = jax.random.split(jax.random.key(seed))
+        (params,) = snapshots(
+            network,
+            network.init(init_key),
+            dataset.train,
+            [steps],
+            key=order_key,
+            rate=RATES[activation],
+            hand=lambda network, cost: by_hand(SIZES, activation, change),
+        )
+        return float(scorer(activation)(params, dataset.test).accuracy)
 
 
 @lru_cache

@@ -1,6 +1,8 @@
 """The hand-derived gradient, taken apart, so that one part can be exchanged for one that people get wrong.
 
-Put together with nothing exchanged it is `jp.backprop`. The forward pass and the cost stay right in every mutant.
+Put together with nothing exchanged it is `jp.backprop`, but that it divides by the batch size after the walk and not
+before it: per-example gradients and their average are two parts here. The forward pass and the cost stay right in every
+mutant.
 """
 
 from collections.abc import Callable, Sequence

@@ -46,6 +46,8 @@ class TrainOptions(Options):
     """Passes over the training examples."""
     gradient: Literal["backprop", "autodiff"] = "backprop"
     """Who derives the gradient: a person, or JAX."""
+    deterministic: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """The same bits every time also on a GPU, where that takes longer. Other backends do so by themselves."""
     validation: int = 0
     """Keep this many training examples out and score on them, not on the test set: for choosing settings."""
     checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0

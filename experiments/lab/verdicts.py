@@ -1,28 +1,19 @@
-"""One mistake before all its judges, and which of them catch it."""
+"""One gradient before all its judges, and which of them catch a mistake in it."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxprop.datasets import Dataset
-from jaxprop.networks import Activation
-from lab.judges import (
-    RATES,
-    Objections,
-    Stage,
-    accuracy_after,
-    failing_leaves,
-    objections,
-    remembering,
-    wrong_leaves,
-)
+from lab.judges import Objections, accuracy_after, failing_leaves, objections, remembering
 from lab.mutants import Mistake, by_hand
+from lab.stages import Stage, wrong_leaves
 
 CHECK, ONE_POINT, TRAINING = "jaxprop.check", "check_grads, float32, one point", "no longer learns"
 JUDGES = (
     *(CHECK, "check_grads, float64", "check_grads, float32", ONE_POINT, "chex, float64", "chex, float32", TRAINING),
 )
 STEPS = 1500
-LEARNT = 0.9  # of the test digits
+LEARNT = 0.9  # of the test digits read rightly
 
 
 class Verdict(NamedTuple):
@@ -41,12 +32,12 @@ class Verdict(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether it is a mistake at all: somewhere in the suite the gradient is another one."""
+        """Whether the gradient is another one, anywhere in the suite."""
         return any(self.wrong.values())
 
     @property
     def misnamed(self) -> list[str]:
-        """The networks in which `check` does not name just the leaves that are wrong."""
+        """The networks in which `check` names a leaf that is right, or does not name one that is wrong."""
         return [network for network, leaves in self.wrong.items() if leaves != self.failing[network]]
 
 
@@ -65,13 +56,37 @@ def judge(mistake: Mistake, stages: Iterable[Stage], dataset: Dataset, seed: int
     return Verdict(mistake, wrong, failing, found, accuracy)
 
 
-def judge_the_right_one(stages: list[Stage], dataset: Dataset, seed: int) -> dict[Activation, Verdict]:
-    """The gradient with nothing exchanged before the same judges, once for each activation that mistakes are made in."""
-    names = [name for name in RATES if any(stage.name == f"6-5-5-5-3 {name}" for stage in stages)]
-    return {name: judge(Mistake("none", "", lambda hand: hand, name), stages, dataset, seed) for name in names}
+def caught_by(objected: Objections, to_the_right_one: Objections) -> dict[str, bool]:
+    """Which judges object to a mistake at a point where they accept the right gradient: elsewhere nothing is scored."""
+    scored = {judge for (judge, point), wrong in objected.items() if wrong and not to_the_right_one[judge, point]}
+    return {judge: judge in scored for judge in JUDGES}
 
 
-def caught_by(verdict: Verdict, right: Verdict) -> dict[str, bool]:
-    """Which judges object to it at a point where they accept the right gradient: elsewhere they score no catch."""
-    caught = {name for (name, point), objects in verdict.objections.items() if objects and not right.objections[name, point]}
-    return {name: name in caught for name in JUDGES}
+def mistake_row(verdict: Verdict, right: Objections) -> dict[str, Any]:
+    """What there is to tell of one mistake."""
+    named = sorted({path for leaves in verdict.failing.values() for path in leaves})
+    return {
+        "mistake": verdict.mistake.name,
+        "story": verdict.mistake.story,
+        "counts": verdict.counts,
+        **caught_by(verdict.objections, right),
+        "trained with": verdict.mistake.activation,
+        "digits read": verdict.accuracy,
+        "networks": sum(bool(leaves) for leaves in verdict.wrong.values()),
+        "leaves": " ".join(named),
+    }
+
+
+def judge_rows(mistakes: Iterable[dict[str, Any]], right: Objections) -> list[dict[str, Any]]:
+    """How many of the mistakes that count each judge has caught, and where it rejects the right gradient."""
+    counting = [row for row in mistakes if row["counts"]]
+    return [
+        {
+            "judge": judge,
+            "asked at": sum(name == judge for name, _ in right),
+            "rejects the right gradient at": sum(rejects for (name, _), rejects in right.items() if name == judge),
+            "caught": sum(row[judge] for row in counting),
+            "of": len(counting),
+        }
+        for judge in JUDGES
+    ]

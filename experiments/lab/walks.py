@@ -93,3 +93,15 @@ def walk(
         length=float(now[1][best]),
         seconds_per_step=float(np.median(seconds)) / len(few),
     )
+
+
+def off_course(network: jp.Network, careful: Walk, unravel: Any, whole: Any) -> float:
+    """How far the first, a middle and the last step are from the rate times minus JAX's gradient, at most."""
+    by_jax = jax.jit(jp.autodiff(network, jp.squared_error))
+    misses = []
+    for i in (0, len(careful.places) // 2, len(careful.places) - 2):
+        _, grads = by_jax(unravel(careful.places[i]), whole)
+        wanted = -careful.rate * np.asarray(ravel_pytree(grads)[0])
+        step = careful.places[i + 1] - careful.places[i]
+        misses.append(np.linalg.norm(step - wanted) / np.linalg.norm(wanted))
+    return float(max(misses))
