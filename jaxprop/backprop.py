@@ -10,6 +10,7 @@ from jaxprop.costs import Cost
 from jaxprop.layers import Grads, Params
 from jaxprop.networks import Network
 from jaxprop.outer import sum_over_examples
+from jaxprop.overflow import check_result
 
 
 def per_example(network: Network, cost: Cost):
@@ -25,7 +26,9 @@ def per_example(network: Network, cost: Cost):
 
     def values_and_grads(params: Params, batch: Batch) -> tuple[Float[Array, " B"], Grads]:
         network.check(params, batch)
-        return jax.vmap(one_example, (None, 0, 0))(params, *map(jnp.asarray, batch))
+        result = jax.vmap(one_example, (None, 0, 0))(params, *map(jnp.asarray, batch))
+        check_result(result, params, batch)
+        return result
 
     return values_and_grads
 
@@ -41,6 +44,8 @@ def backprop(network: Network, cost: Cost) -> ValueAndGrad:
         # outputs: then each dz is needed in one size only, and the temporary memory is a quarter less.
         share = cost._replace(gradient=lambda a, y: cost.gradient(a, y) / len(batch[0]))
         values, grads = per_example(network, share)(params, batch)
-        return jnp.mean(values), sum_over_examples(grads)
+        result = jnp.mean(values), sum_over_examples(grads)
+        check_result(result, params, batch)
+        return result
 
     return value_and_grad

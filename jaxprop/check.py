@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxprop.autodiff import ValueAndGrad as NetworkValueAndGrad
+from jaxprop.comparable import dtype_of
 from jaxprop.compare import ValueAndGrad, compare
 from jaxprop.comparison import Comparison, LeafComparison, as_text
 from jaxprop.costs import Cost, squared_error
@@ -88,12 +89,14 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does, naming the probe, and on no probes.
     """
     results = []
-    probes = tuple(probes)
+    probes = tuple(probes) if isinstance(probes, Iterable) else (probes,)
+    if not all(isinstance(probe, Probe) for probe in probes):
+        raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
     for dtype in (jnp.float64, jnp.float32):
         for probe in probes:
             with jax.enable_x64(dtype == jnp.float64):
-                params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
                 try:
+                    params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
                     results.append((probe.name, compare(reference, candidate, params, batch)))
                 except BadInput as error:
                     raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
@@ -120,6 +123,10 @@ def _badness(leaf: LeafComparison) -> tuple[bool, float]:
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x), tree
-    )
+    def leaf(x: Any) -> Any:
+        given = dtype_of(x)
+        if given.hasobject:
+            raise BadInput(f"it holds a {type(x).__name__}: expected arrays of numbers")
+        return jnp.asarray(x, dtype) if jnp.issubdtype(given, jnp.floating) else jnp.asarray(x)
+
+    return jax.tree.map(leaf, tree)

@@ -23,9 +23,19 @@ def on_host(tree: Any) -> Leaves:
     return {path: np.asarray(leaf) for path, leaf in by_path(tree).items()}
 
 
+def dtype_of(leaf: Any) -> np.dtype:
+    """The type of an array or a number, as JAX takes it; `object` for what is neither."""
+    if isinstance(leaf, str):  # which JAX would take for the name of a type
+        return np.dtype(object)
+    try:
+        return jnp.result_type(leaf)
+    except (TypeError, ValueError):
+        return np.dtype(object)
+
+
 def check_point(params: Any, batch: Any) -> dict[str, np.dtype]:
     """The dtype of each parameter. Raises `BadInput` if one is not a float, there is none, or the batch is empty."""
-    dtypes = {path: jnp.result_type(leaf) for path, leaf in by_path(params).items()}
+    dtypes = {path: dtype_of(leaf) for path, leaf in by_path(params).items()}
     if not dtypes:
         raise BadInput("params hold no array: expected a tree with at least one parameter")
     for path, dtype in dtypes.items():
@@ -54,7 +64,7 @@ def check_reference(value: Any, grads: Leaves, params: Any) -> None:
 
 def check_number(name: str, x: Any) -> None:
     """Raises `BadInput` unless x is finite and at least 0."""
-    if not 0 <= x < math.inf:  # false for NaN too
+    if not np.issubdtype(np.asarray(x).dtype, np.number) or not 0 <= x < math.inf:  # false for NaN too
         raise BadInput(f"{name} is {x}: expected a finite number of at least 0")
 
 

@@ -58,6 +58,8 @@ def _archives_folder(name: str, archives: str | os.PathLike[str] | None) -> Path
             raise BadInput(f"digits takes no archives ({archives}): leave them out, or name the dataset they are of")
         return None
     folder = archives if archives is not None else os.environ.get("JAXPROP_ARCHIVES") or None
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise BadInput(f"archives is {folder!r}: expected the name of a folder")
     return None if folder is None else Path(folder).expanduser()
 
 

@@ -1,25 +1,16 @@
 """Is every number finite? And if not: which one was the first that was not?"""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxprop.batches import Batch
 from jaxprop.costs import Cost
 from jaxprop.layers import Layer, Params
 from jaxprop.outer import mean_over_examples
+from jaxprop.overflow import all_finite
 from jaxprop.training import State
-
-
-def all_finite(tree: Any) -> bool:
-    """Whether a tree of arrays holds neither a NaN nor an infinity.
-
-    Looked at on the host, which needs no compilation: 0.1 ms for the 13,002 parameters of the running example.
-    """
-    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
 def locate(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxprop.batches import Examples
+from jaxprop.batches import Examples, check_examples
 from jaxprop.errors import BadInput
 from jaxprop.finite import all_finite
 from jaxprop.training import Epoch, Order, State, epoch_order, steps_per_epoch
@@ -56,6 +56,14 @@ def fit(
 
     Raises `NonFinite` instead of yielding a state or costs that are not finite.
     """
+    check_examples(examples)
+    numbers = {"batch_size": batch_size, "epochs": epochs, "begin": begin, "steps_per_call": steps_per_call}
+    for name, number in numbers.items():
+        if not isinstance(number, int | np.integer) and not (name == "steps_per_call" and number is None):
+            raise BadInput(f"{name} is {number!r}: expected a whole number")
+    if epochs < 0:
+        raise BadInput(f"epochs is {epochs}: expected a whole number of at least 0")
+    examples = Examples(*examples)
     n = len(examples.labels)
     steps = steps_per_epoch(n, batch_size)
     per_call = steps if steps_per_call is None else steps_per_call

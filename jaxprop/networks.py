@@ -6,10 +6,13 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop import layers
 from jaxprop.batches import Batch, check_batch
+from jaxprop.comparable import by_path
 from jaxprop.errors import BadInput
 from jaxprop.layers import Layer, Params, Shape
 
@@ -37,12 +40,25 @@ class Network(NamedTuple):
 
     def check(self, params: Params, batch: Batch) -> None:
         """Raises `BadInput` unless these are parameters of this network, and a batch that it can be trained on."""
-        expected = jax.eval_shape(lambda: self.init(jax.random.key(0)))
-        given, wanted = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, expected)
-        if given != wanted:
-            raise BadInput(f"params have shapes {given}: this network expects {wanted}")
+        expected = self.check_params(params)
         outputs = jax.eval_shape(self.apply, expected, jax.ShapeDtypeStruct(self.in_shape, jnp.float32))
         check_batch(batch, self.in_shape, outputs.shape)
+
+    def check_params(self, params: Params) -> Params:
+        """Raises `BadInput` unless these are parameters of this network. Returns their shapes.
+
+        Under `jit` the numbers are not known, so finiteness is left to whoever holds them.
+        """
+        expected = jax.eval_shape(lambda: self.init(jax.random.key(0)))
+        given, wanted = jax.tree.map(np.shape, params), jax.tree.map(np.shape, expected)
+        if given != wanted:
+            raise BadInput(f"params have shapes {given}: this network expects {wanted}")
+        for path, leaf in by_path(params).items():
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                raise BadInput(f"params are {leaf.dtype} at {path}: expected floats")
+            if not isinstance(leaf, Tracer) and not np.isfinite(np.asarray(leaf)).all():
+                raise BadInput(f"params hold a NaN or an infinity at {path}: every number must be finite")
+        return expected
 
 
 def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:

@@ -18,6 +18,7 @@ from jaxprop.costs import Cost
 from jaxprop.layers import Dense, Grads, Params
 from jaxprop.networks import Activation, Network, mlp, mlp_layers
 from jaxprop.outer import sum_over_examples
+from jaxprop.overflow import check_result
 
 _CHUNK = 1000  # examples at a time: enough to fill a matrix product, few enough to keep the float copies small
 
@@ -104,7 +105,10 @@ def average_nudges(network: Network, cost: Cost) -> Callable[[Params, Examples],
         return jax.tree.map(lambda x: x / n, summed)
 
     def checked(params: Params, examples: Examples) -> tuple[Float[Array, ""], Params]:
+        network.check_params(params)
         check_examples(examples, network.in_shape)
-        return average(params, Examples(*map(jnp.asarray, examples)))
+        result = average(params, Examples(*map(jnp.asarray, examples)))
+        check_result(result, params, examples)
+        return result
 
     return checked
