@@ -123,7 +123,7 @@ def figures(found: list[Row]) -> dict[str, Figure]:
         axes.set(xscale="log", xticks=[1, 100, 10_000], xlabel="examples in the mini-batch", title=title)
         axes.set(ylim=(0, 1.1 * max(values)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    figure.axes[0].legend(loc="center left")
+    figure.axes[1].legend(loc="upper right")
     best, share = sizes[int(np.argmax(speeds))], speeds[sizes.index(lesson.BATCH_SIZE)] / max(speeds)
     message = f"Mini-batches of {best:,} learn fastest by the clock"
     message += f"; 100 has {share:.0%} of their speed" if share < 1 else ""

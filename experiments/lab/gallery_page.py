@@ -72,7 +72,7 @@ def picture_name(statement: Statement) -> str:
 
 def claim_text(claim: Mapping[str, Any]) -> str:
     measured, reference, tolerance = (
-        f"{x:,.0f}" if float(x).is_integer() else f"{x:.4g}"
+        x if isinstance(x, str) else f"{x:,.0f}" if float(x).is_integer() else f"{x:.4g}"
         for x in (claim[name] for name in ("measured", "reference", "tolerance"))
     )
     margin = f" ± {tolerance}" if claim["tolerance"] else ""
