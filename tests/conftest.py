@@ -67,6 +67,7 @@ class Host(http.server.ThreadingHTTPServer):
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):
+    # Narrower than what the base class declares: it only ever answers for a `Host`.
     server: Host  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_HEAD(self):

@@ -13,7 +13,7 @@ def cores() -> int:
 
 def peer_versions() -> dict[str, str | None]:
     """Of the peers' packages and of NumPy's BLAS; None for what is not here."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # pyright: ignore
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # pyright: ignore - numpy declares no result
     found: dict[str, str | None] = {"blas": f"{blas['name']} {blas['version']}"}
     for package in ("scikit-learn", "torch"):
         try:

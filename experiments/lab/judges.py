@@ -67,6 +67,7 @@ def objections(stage: Stage, rule: ValueAndGrad) -> Objections:
     found = {}
     for dtype in ("float64", "float32"):
         with jax.enable_x64(dtype == "float64"):
+            # The lambda is called at once, while `dtype` is what it says.
             points = [jax.tree.map(lambda x: np.asarray(x, dtype), probe[1:]) for probe in stage.probes]  # noqa: B023
             functions = [as_custom_vjp(stage.loss, rule, *point) for point in points]
             for name, judge in difference_judges().items():

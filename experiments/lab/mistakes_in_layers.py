@@ -15,7 +15,7 @@ def where_square(wrong: Avenue, right: Avenue) -> Avenue:
     return lambda p, a, dz: (wrong if p.W.shape[0] == p.W.shape[1] else right)(p, a, dz)
 
 
-def right_dW(p: jp.Dense, a: Array, dz: Array) -> jp.Outer:  # noqa: N802
+def right_dW(p: jp.Dense, a: Array, dz: Array) -> jp.Outer:  # noqa: N802 - the name of the derivative by W
     return jp.Outer(dz, a)
 
 
