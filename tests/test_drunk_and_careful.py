@@ -56,9 +56,14 @@ def with_drunk(found, **changes):
     return found._replace(men=found.men | {"drunk": found.men["drunk"]._replace(**changes)})
 
 
+def straighter(found):
+    """How many times as straight as the drunk man's the careful man's path is."""
+    return found.men["careful"].straightness / found.men["drunk"].straightness
+
+
 BROKEN = {
     0: lambda found: with_drunk(found, steps=10 * found.men["drunk"].steps),
-    1: lambda found: with_drunk(found, length=found.men["drunk"].length / 3),
+    1: lambda found: with_drunk(found, length=found.men["drunk"].length / straighter(found)),
     2: lambda found: found._replace(off_course=0.002),
 }
 

@@ -111,7 +111,7 @@ def test_one_compilation_serves_every_epoch():
         ({"steps_per_call": -1}, "steps_per_call is -1"),
         ({"begin": -1}, "begin is -1: expected 0 to 63, the steps of 3 epochs"),
         ({"begin": 64}, "begin is 64"),
-        ({"batch_size": 0}, "batch_size is 0: expected 1 to 85"),
+        ({"batch_size": 0}, "batch_size is 0: expected a whole number, 1 to 85"),
         ({"batch_size": 86}, "batch_size is 86"),
     ],
 )

@@ -114,7 +114,7 @@ def test_validation_keeps_test_digits_out_of_sight(tmp_path, capsys):
         (["--weight-decay", "-1"], "--weight-decay is -1.0"),
         (["--weight-decay", "nan"], "--weight-decay is nan"),
         (["--batch-size", "0"], "batch_size is 0"),
-        (["--batch-size", "1501"], "batch_size is 1501: expected 1 to 1500"),
+        (["--batch-size", "1501"], "batch_size is 1501: expected a whole number, 1 to 1500"),
         (["--hidden", "16", "-2"], "sizes are"),
         (["--validation", "1500"], "--validation is 1500"),
         (["--validation", "-1"], "--validation is -1"),
