@@ -64,7 +64,7 @@ def check_reference(value: Any, grads: Leaves, params: Any) -> None:
 
 def check_number(name: str, x: Any) -> None:
     """Raises `BadInput` unless x is finite and at least 0."""
-    if not np.issubdtype(np.asarray(x).dtype, np.number) or not 0 <= x < math.inf:  # false for NaN too
+    if not jnp.issubdtype(np.asarray(x).dtype, jnp.number) or not 0 <= x < math.inf:  # false for NaN too
         raise BadInput(f"{name} is {x}: expected a finite number of at least 0")
 
 

@@ -11,7 +11,7 @@ Device: TypeAlias = Any  # a `jax.Device`, which type checkers take for a variab
 
 
 def select_device(name: DeviceName = "auto") -> Device:
-    """The first device of that kind; "auto" is JAX's own choice: an accelerator where there is one, else the CPU.
+    """This process's first device of that kind. "auto" is JAX's choice: an accelerator if there is one, else the CPU.
 
     `JAX_PLATFORMS` decides what JAX may see at all. Raises `BadInput` where there is no such device: there is no
     falling back.
@@ -19,7 +19,7 @@ def select_device(name: DeviceName = "auto") -> Device:
     if name not in get_args(DeviceName):
         raise BadInput(f"device is {name!r}: expected one of {', '.join(get_args(DeviceName))}")
     try:
-        return jax.devices(None if name == "auto" else name)[0]
+        return jax.local_devices(backend=None if name == "auto" else name)[0]
     except RuntimeError as error:
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(name)
         remedy = f"uv sync --extra {extra}" if extra else "leave JAX_PLATFORMS unset, or name it there"

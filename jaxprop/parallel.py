@@ -40,20 +40,26 @@ def average_over_devices(value_and_grad: ValueAndGrad) -> ValueAndGrad:
 class ParallelEpoch(NamedTuple):
     """An epoch over the devices of a mesh: to be called, or lowered and compiled, like a `jax.jit` of `make_epoch`.
 
-    The examples stay in the memory of the host, and a process gathers those of its own devices alone.
+    The examples stay in the memory of the host, and a process gathers those of its own devices alone. The state and the
+    costs that come back are ordinary arrays on the first of these, so that nobody else needs to know of the mesh.
     """
 
     mesh: Mesh
     program: Any  # (state, images (steps, B, 28, 28), labels (steps, B)) -> (state, costs), compiled once for a shape
 
     def __call__(self, state: State, examples: Examples, order: Order) -> tuple[State, Float[Array, " steps"]]:
-        return self.program(*self._place(state, examples, order))
+        everywhere = self.program(*self._place(state, examples, order))
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
 
     def lower(self, state: State, examples: Examples, order: Order) -> Any:
         return self.program.lower(*self._place(state, examples, order))
 
     def _place(self, state: State, examples: Examples, order: Order) -> tuple[State, jax.Array, jax.Array]:
         everywhere, shares = NamedSharding(self.mesh, P()), NamedSharding(self.mesh, P(None, AXIS))
+
+        def copied(leaf: Array) -> jax.Array:
+            whole = np.asarray(leaf)
+            return jax.make_array_from_callback(whole.shape, everywhere, lambda index: whole[index])
 
         def shared_out(rows: np.ndarray) -> jax.Array:
             def share(index: Any) -> np.ndarray:  # of one device: its slices of the steps and of the mini-batches
@@ -62,13 +68,14 @@ class ParallelEpoch(NamedTuple):
             return jax.make_array_from_callback((*order.shape, *rows.shape[1:]), shares, share)
 
         images, labels = (shared_out(np.asarray(rows)) for rows in examples)
-        return jax.device_put(state, everywhere), images, labels
+        return jax.tree.map(copied, state), images, labels
 
 
-def make_parallel_epoch(epoch: Epoch, mesh: Mesh) -> ParallelEpoch:
+def make_parallel_epoch(epoch: Epoch, mesh: Mesh, compiler_options: dict[str, Any] | None = None) -> ParallelEpoch:
     """What `epoch` does, with every mini-batch shared out over the devices of a mesh whose one axis is `AXIS`.
 
     epoch: from `make_epoch`, of a step whose gradient went through `average_over_devices`.
+    compiler_options: as `jax.jit` takes them.
 
     The mini-batches are those of a single device, whatever the mesh.
     """
@@ -78,18 +85,19 @@ def make_parallel_epoch(epoch: Epoch, mesh: Mesh) -> ParallelEpoch:
         return epoch(state, share, np.arange(labels.size).reshape(labels.shape))
 
     shares = P(None, AXIS)
-    return ParallelEpoch(
-        mesh, jax.jit(jax.shard_map(on_one_device, mesh=mesh, in_specs=(P(), shares, shares), out_specs=P()))
-    )
+    on_all = jax.shard_map(on_one_device, mesh=mesh, in_specs=(P(), shares, shares), out_specs=P())
+    return ParallelEpoch(mesh, jax.jit(on_all, compiler_options=compiler_options))
 
 
-def make_mesh(devices: int | None, batch_size: int) -> Mesh:
+def make_mesh(devices: int | None, batch_size: int, platform: str | None = None) -> Mesh:
     """A mesh of so many devices, of all processes; None for all that there are.
+
+    platform: whose devices, such as "cpu"; None for JAX's own choice.
 
     Raises `BadInput` where there are fewer, where a process would be left without one, and where a mini-batch cannot
     be shared out evenly.
     """
-    present = jax.devices()
+    present = jax.devices(platform)
     n = len(present) if devices is None else devices
     if not 1 <= n <= len(present):
         hint = "; JAX_NUM_CPU_DEVICES makes more of one CPU" if present[0].platform == "cpu" else ""

@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
 def advance(
     task: Task,
-    run: Path,
+    run: Path | None,
     here: Checkpoint,
     *,
     every: float,
@@ -37,12 +37,18 @@ def advance(
 ) -> tuple[Checkpoint, Diagnosis | None]:
     """Trains from a checkpoint that is saved already to the end, or until `stopping()`, and returns how far it came.
 
-    run: folder for the checkpoints. One is written after the last call, and after each one that leaves no time for
-        another before `every` seconds without a checkpoint are over. 0: after each one.
+    run: folder for the checkpoints; None where another process writes them. One is written after the last call, and
+        after each one that leaves no time for another before `every` seconds without a checkpoint are over. 0: after
+        each one.
     report: is called with the row of each epoch.
 
     A state that is not finite is neither saved nor returned, but the last one before it, and the diagnosis beside it.
     """
+
+    def save() -> None:
+        if run is not None:
+            save_checkpoint(run, here, previous=saved)
+
     saved, trail = here.step, follow(None, here.step, here.state)
     saved_at = turned_at = time.monotonic()
     try:
@@ -52,7 +58,7 @@ def advance(
             last, now = stopping() or here.step == task.total, time.monotonic()
             # Would the next turn, if it takes as long as this one, end too late?
             if last or now + (now - turned_at) - saved_at > every:
-                save_checkpoint(run, here, previous=saved)
+                save()
                 saved, saved_at = here.step, now
             if here.step % task.steps == 0:
                 report(here.rows[-1])
@@ -64,7 +70,7 @@ def advance(
         state, diagnosis = task.diagnose(failure, trail)
         here = here._replace(state=state, step=diagnosis.step - 1)
         if here.step > saved:
-            save_checkpoint(run, here, previous=saved)
+            save()
         return here, diagnosis
 
 

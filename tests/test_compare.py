@@ -123,6 +123,7 @@ def test_a_scale_can_be_given_for_all_leaves_or_for_each():
     assert not comparison_with(off).agree
     assert comparison_with(off, scale=1.0).agree
     assert comparison_with(off, scale={"W": 0.5, "b": jnp.float32(1)}).agree
+    assert comparison_with(off, scale={"W": jnp.bfloat16(1), "b": jnp.bfloat16(1)}).agree
     assert leaf(comparison_with(off, scale={"W": 0.5, "b": 2}), "['b']").scale == 2
     assert not comparison_with(off, scale={"W": 1, "b": 1e-3}).agree
 

@@ -54,7 +54,7 @@ def test_more_devices_than_there_are_are_refused():
 
 
 def test_a_mini_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can(monkeypatch):
-    monkeypatch.setattr(jax, "devices", lambda: [jax.local_devices(backend="cpu")[0]] * 8)
+    monkeypatch.setattr(jax, "devices", lambda platform: [jax.local_devices(backend="cpu")[0]] * 8)
     with pytest.raises(BadInput, match="batch_size is 100: 8 devices share it evenly if it is 96 or 104"):
         make_mesh(None, 100)
     with pytest.raises(BadInput, match="batch_size is 3: 8 devices share it evenly if it is 8"):

@@ -12,6 +12,7 @@ import pytest
 
 import train
 from jaxprop.checkpoints import load_params
+from lab import train_task
 from lab.common import run
 from lab.train_options import options_before
 
@@ -73,7 +74,8 @@ def test_deterministic_says_what_it_sets_and_hands_it_to_the_compiler(tmp_path, 
     one, other = (train_here(tmp_path / str(len(more)), *quick, *more) for more in ([], ["--deterministic"]))
     assert (one / "params.npz").read_bytes() == (other / "params.npz").read_bytes()
     assert capsys.readouterr().out.count("deterministic: nothing needs to be set on this backend\n") == 1
-    monkeypatch.setattr(train, "deterministic_options", lambda platform: {f"xla_{platform}_option": True})
+    for module in (train, train_task):
+        monkeypatch.setattr(module, "deterministic_options", lambda platform: {f"xla_{platform}_option": True})
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_cpu_option'"):
         train_here(tmp_path, *quick, "--deterministic")
     assert "deterministic: xla_cpu_option\n" in capsys.readouterr().out
@@ -124,6 +126,7 @@ def test_validation_keeps_test_digits_out_of_sight(tmp_path, capsys):
         (["--checkpoint-every", "inf"], "--checkpoint-every is inf"),
         (["--steps-per-call", "0"], "--steps-per-call is 0"),
         (["--steps-per-call", "-5"], "--steps-per-call is -5"),
+        (["--peer-timeout", "0"], "--peer-timeout is 0"),
     ],
 )
 def test_bad_values_end_in_one_sentence_and_leave_nothing(tmp_path, capsys, monkeypatch, options, complaint):

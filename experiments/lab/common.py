@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxprop.devices import Device, DeviceName, describe_device, select_device
 from jaxprop.errors import BadInput
+from jaxprop.processes import LostProcess
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def run(
 ) -> int:
     """Parses the command line, runs `main(options)` and returns the exit code.
 
-    0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 130 stopped by Ctrl-C.
+    0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 4 another process of the run was lost, 130
+    stopped by Ctrl-C.
 
     earlier: given the options, those of the run that they go on with, if any. What the command line leaves out comes
         from there then, and not from the defaults.
@@ -77,6 +79,9 @@ def run(
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except LostProcess as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from lab.common import Options
 
 LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 # Options that decide none of the numbers: a run that goes on may have others than it had.
-HARMLESS = {"archives", "device", "figures", "smoke", "checkpoint_every", "resume"}
+HARMLESS = {"archives", "device", "devices", "peer_timeout", "figures", "smoke", "checkpoint_every", "resume"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class TrainOptions(Options):
     """Passes over the training examples."""
     gradient: Literal["backprop", "autodiff"] = "backprop"
     """Who derives the gradient: a person, or JAX."""
+    devices: Annotated[int | Literal["all"], tyro.conf.arg(metavar="N|all")] = 1
+    """How many devices share each mini-batch. More than one are those of all processes that the environment names."""
+    peer_timeout: Annotated[int, tyro.conf.arg(metavar="SECONDS")] = 100
+    """After so long without a sign of life from another process, this one ends too."""
     deterministic: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
     """The same bits every time also on a GPU, where that takes longer. Other backends do so by themselves."""
     validation: int = 0
@@ -91,6 +95,8 @@ def epochs_and_rate(options: TrainOptions) -> tuple[int, float]:
         raise BadInput(f"--weight-decay is {options.weight_decay}: expected a finite number of at least 0")
     if not 0 <= options.checkpoint_every < float("inf"):
         raise BadInput(f"--checkpoint-every is {options.checkpoint_every}: expected seconds, 0 or more")
+    if options.peer_timeout < 1:
+        raise BadInput(f"--peer-timeout is {options.peer_timeout}: expected whole seconds, at least 1")
     if options.steps_per_call is not None and options.steps_per_call < 1:
         raise BadInput(f"--steps-per-call is {options.steps_per_call}: expected a whole number above 0")
     return epochs, rate

@@ -1,0 +1,50 @@
+"""What `train.py` leaves in its run folder at the end."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import jaxprop as jp
+from jaxprop import runs
+from jaxprop.diagnosis import Diagnosis
+from jaxprop.layers import Params
+from jaxprop.resume import Checkpoint
+from jaxprop.training_run import Row
+
+
+def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_seconds: float) -> None:
+    """What the network is and what it was worth after its last whole epoch, if there was one."""
+    seconds = sum(row["seconds"] for row in here.rows) + here.seconds
+    scores = ("test_accuracy", "train_accuracy", "test_cost", "train_cost")
+    results = {
+        **here.config,
+        "parameters": jp.count_parameters(here.state.params),
+        "epochs": len(here.rows),
+        "steps": here.step,
+        **{name: row[name] for row in here.rows[-1:] for name in scores},
+        "compile_seconds": compile_seconds,
+        "train_seconds": seconds,
+        "examples_per_second": here.step * batch_size / seconds,
+        **here.origin,
+    }
+    runs.write_json(folder / "results.json", results)
+
+
+def save_figures(folder: Path, rows: list[Row], test: jp.Examples, params: Params, outputs: jax.Array) -> None:
+    from jaxprop import figures  # here, so that nobody waits for matplotlib before training starts
+
+    images, labels, answers = np.asarray(test.images), np.asarray(test.labels), np.argmax(outputs, axis=1)
+    figures.save_figure(folder / "learning_curves.png", figures.learning_curves(rows))
+    figures.save_figure(folder / "answers.png", figures.answers(images, labels, answers))
+    figures.save_figure(folder / "confusion.png", figures.confusion(labels, answers))
+    figures.save_figure(folder / "first_layer.png", figures.first_layer(np.asarray(params[0].W)))
+
+
+def report_diagnosis(folder: Path, found: Diagnosis) -> None:
+    path = folder / "diagnosis.json"
+    runs.write_json(path, found._asdict())
+    where = "" if found.layer is None else f" of layer {found.layer}"
+    first = f"in step {found.step} (epoch {found.epoch}), first the {found.quantity}{where}"
+    print(f"error: numbers that are not finite {first}; {'; '.join(found.advice)}; see {path}", file=sys.stderr)

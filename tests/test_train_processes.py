@@ -1,0 +1,186 @@
+"""One network on many devices of many processes: the same numbers, and all of them end together.
+
+The processes are of this machine, and speak over its loopback.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+
+# 14 steps of 100 examples and some left over, an epoch; in float64, where rounding does not hide a mistake.
+SETTING = ["--validation", "50", "--gradient", "autodiff", "--hidden", "5", "--no-figures", "--device", "cpu"]
+LONG = ["--epochs", "30", "--steps-per-call", "1", "--checkpoint-every", "0"]  # long enough to be interrupted
+TIMEOUT = 5
+Start = Callable[..., list[subprocess.Popen]]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def start(compiled) -> Iterator[Start]:
+    """`start(processes, *options, devices=1, x64=True)` starts so many, each with as many devices as that."""
+    started: list[subprocess.Popen] = []
+
+    def start(processes: int, *options: str, devices: int = 1, x64: bool = True) -> list[subprocess.Popen]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        begun = []
+        for i in range(processes):
+            environment = {
+                **os.environ,
+                "JAX_ENABLE_X64": str(int(x64)),
+                "JAX_NUM_CPU_DEVICES": str(devices),
+                "JAX_COMPILATION_CACHE_DIR": compiled,
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            if processes > 1:
+                environment["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{port}"
+                environment |= {"JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(i)}
+            command = [sys.executable, train.__file__, *options, "--peer-timeout", str(TIMEOUT)]
+            begun.append(subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True))
+        started.extend(begun)
+        return begun
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(processes: list[subprocess.Popen], within: float = 120) -> list[tuple[int, str, str]]:
+    """The exit code of each, what it said, and what it complained of."""
+    deadline, found = time.monotonic() + within, []
+    for process in processes:
+        out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
+        found.append((process.returncode, out, err))
+    return found
+
+
+def the_run(out: Path) -> Path:
+    (folder,) = (out / "train").iterdir()
+    return folder
+
+
+def furthest(folder: Path, reference: Path) -> float:
+    """The largest difference between two runs' parameters, as a share of the largest number of the same array."""
+    with np.load(folder / "params.npz") as one, np.load(reference / "params.npz") as other:
+        assert one.files == other.files
+        pairs = [(one[name], other[name]) for name in one.files if name != "about"]
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path):
+    """By the gradient that JAX derives: under `shard_map` it is the one that adds up over the devices by itself.
+
+    42 steps in float64, in which sums of 100 terms are taken in another order: 1e-15 each, so 1e-12 is a lot.
+    """
+    layouts = {(1, 1): "1", (1, 5): "5", (2, 1): "all", (4, 5): "all"}
+    for (processes, devices), option in layouts.items():
+        out = tmp_path / f"{processes}-{devices}"
+        options = [*SETTING, "--epochs", "3", "--out", str(out), "--devices", option]
+        codes = [(code, err) for code, _, err in ended(start(processes, *options, devices=devices))]
+        assert all(code == 0 for code, _ in codes), codes
+        assert furthest(the_run(out), the_run(tmp_path / "1-1")) <= 1e-12
+        assert len(list(out.iterdir())) == 1, "one process writes"
+
+
+def test_one_process_speaks_for_all(start, tmp_path):
+    options = [*SETTING, "--epochs", "2", "--out", str(tmp_path), "--devices", "all"]
+    (code, out, _), (other_code, other_out, _) = ended(start(2, *options, x64=False))
+    assert (code, other_code) == (0, 0)
+    assert "2 devices of 2 processes share each mini-batch, 50 examples a device\n" in out
+    assert "read rightly" in out
+    assert "read rightly" not in other_out
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, compiled) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted")
+    environment = {**os.environ, "JAX_ENABLE_X64": "1", "JAX_COMPILATION_CACHE_DIR": compiled}
+    command = [sys.executable, train.__file__, *SETTING, *LONG, "--out", str(out)]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return the_run(out)
+
+
+def wait_for_checkpoints(out: Path, processes: list[subprocess.Popen], steps: int) -> None:
+    """Until a checkpoint shows that so many steps are done."""
+    deadline = time.monotonic() + 60
+    while not any(int(path.stem[5:]) >= steps for path in out.glob("train/*/checkpoints/step-*.npz")):
+        assert all(process.poll() is None for process in processes), ended(processes)
+        assert time.monotonic() < deadline, "it hangs"
+        time.sleep(0.02)
+
+
+def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_in_another_layout(start, tmp_path, uninterrupted):
+    processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
+    wait_for_checkpoints(tmp_path, processes, 20)
+    processes[1].kill()
+    killed = time.monotonic()
+    (code, _, err), _ = ended(processes)
+    assert time.monotonic() - killed <= 2 * TIMEOUT
+    assert code == 4, err
+    *_, sentence = err.splitlines()
+    assert sentence.startswith("error: process 0 of 2 cannot go on without the others (")
+    assert sentence.endswith("): begin all of them again, with --resume and the run folder")
+
+    ((code, out, err),) = ended(start(1, "--resume", str(the_run(tmp_path)), "--devices", "4", devices=4))
+    assert code == 0, err
+    assert "note: devices was 2 and is 4: the last bits may come out differently" in err
+    assert "goes on after step " in out
+    # 420 steps in float64, of 1e-15 each, which grow on the way down.
+    assert furthest(the_run(tmp_path), uninterrupted) <= 1e-10
+
+
+def test_without_the_first_process_the_others_end_too(start, tmp_path):
+    """The first one holds what all of them meet at, so that JAX itself ends the others, in its own words."""
+    processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
+    wait_for_checkpoints(tmp_path, processes, 20)
+    processes[0].kill()
+    killed = time.monotonic()
+    _, (code, _, err) = ended(processes)
+    assert time.monotonic() - killed <= 2 * TIMEOUT
+    assert code == 4 or code == -signal.SIGABRT
+    assert "cannot go on without the others" in err or "another task died" in err
+
+
+def test_a_process_that_is_told_to_stop_stops_all_in_good_order(start, tmp_path):
+    processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
+    wait_for_checkpoints(tmp_path, processes, 20)
+    processes[1].send_signal(signal.SIGTERM)
+    (code, out, _), (other_code, _, _) = ended(processes)
+    assert (code, other_code) == (143, 143)
+    assert f"; to go on: uv run experiments/train.py --resume {the_run(tmp_path)}\n" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_process_that_is_stopped_ends_the_others_where_jax_notices(start, tmp_path, who):
+    processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
+    wait_for_checkpoints(tmp_path, processes, 20)
+    processes[who].send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    ((code, _, err),) = ended([processes[1 - who]])
+    assert time.monotonic() - stopped <= 2 * TIMEOUT
+    assert code == 4 or code == -signal.SIGABRT
+    assert "cannot go on without the others" in err or "another task died" in err
+
+
+def test_a_batch_that_cannot_be_shared_evenly_ends_every_process_with_2(start, tmp_path):
+    options = [*SETTING, "--batch-size", "99", "--out", str(tmp_path), "--devices", "all"]
+    for code, _, err in ended(start(2, *options)):
+        assert code == 2
+        assert err.endswith("error: batch_size is 99: 2 devices share it evenly if it is 98 or 100\n")
+    assert not list(tmp_path.iterdir())
