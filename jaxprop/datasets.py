@@ -5,14 +5,12 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import platformdirs
-
 from jaxprop import digits
 from jaxprop.archives import checksums, decode, download_archives, holds, read_archives
 from jaxprop.arrays import load_arrays, save_arrays
 from jaxprop.batches import Examples
 from jaxprop.errors import BadInput
-from jaxprop.files import make_folder
+from jaxprop.files import cache_folder, make_folder
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -45,11 +43,6 @@ def load_dataset(name: DatasetName = "digits", archives: str | os.PathLike[str] 
     dataset, made_from = _make(name, folder)
     _write_cache(dataset, made_from)
     return dataset
-
-
-def cache_folder() -> Path:
-    """Where data sets are kept between runs."""
-    return platformdirs.user_cache_path("jaxprop", appauthor=False)
 
 
 def _archives_folder(name: str, archives: str | os.PathLike[str] | None) -> Path | None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import jax
 
 from jaxprop.errors import BadInput
+from jaxprop.files import cache_folder
 
 DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
 Device: TypeAlias = Any  # a `jax.Device`, which type checkers take for a variable
@@ -38,3 +39,12 @@ def deterministic_options(platform: str) -> dict[str, bool]:
     time, and some of them add up in whatever order their threads end (OpenXLA's page "Determinism").
     """
     return {"xla_gpu_deterministic_ops": True} if platform == "gpu" else {}
+
+
+def keep_compiled() -> None:
+    """Has JAX keep every program that it compiles in the user's cache folder, and look there first from now on.
+
+    By itself JAX would keep only those that take a second to compile, which none of the running example does.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

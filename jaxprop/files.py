@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import platformdirs
+
 from jaxprop.errors import BadInput
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,6 +62,11 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot make the folder {path}: {why(error)}; {_remedy(error)}") from error
+
+
+def cache_folder() -> Path:
+    """Where data sets and compiled programs are kept between runs."""
+    return platformdirs.user_cache_path("jaxprop", appauthor=False)
 
 
 def why(error: OSError) -> str:

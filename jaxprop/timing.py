@@ -16,7 +16,7 @@ def compile_apart(function: Callable, *args: Any) -> tuple[Compiled, float]:
     return compiled, time.perf_counter() - started
 
 
-def interleave(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
+def interleave(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, np.ndarray]:
     """Seconds of each call, (repeats,), all of them in turn in every round: a slow minute falls on all alike.
 
     One round more is run first and not counted, since first calls pay for what later ones find ready.

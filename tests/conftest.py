@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from jaxprop.archives import FAMILY
-from jaxprop.datasets import Dataset, cache_folder, load_dataset
+from jaxprop.datasets import Dataset, load_dataset
+from jaxprop.files import cache_folder
 from lab.common import Options, run
 
 

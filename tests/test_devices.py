@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -42,3 +45,25 @@ def test_only_a_gpu_needs_an_option_to_be_deterministic_and_xla_knows_it():
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_gpu_no_such_option'"):
         jax.jit(jnp.sin, compiler_options={"xla_gpu_no_such_option": True})(0.0)
     assert all(options.values())
+
+
+HITS = """
+import jax
+from jaxprop.devices import keep_compiled
+
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
+keep_compiled()
+assert jax.jit(lambda x: 3 * x)(2) == 6
+print(len(hits))
+"""
+
+
+def test_what_is_kept_compiled_is_found_by_the_next_process(empty_cache):
+    def found() -> int:
+        done = subprocess.run([sys.executable, "-c", HITS], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert found() == 0
+    assert list((empty_cache / "compiled").iterdir())
+    assert found() > 0

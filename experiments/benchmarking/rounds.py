@@ -28,7 +28,7 @@ def take_turns(
         turns["before", name] = _after_a_rest(call)
         turns["timed", name] = call
     turns["report"] = lambda: report(f"{what}: round {next(rounds)} of {repeats}")
-    seconds: dict[Any, np.ndarray] = interleave(turns, repeats)
+    seconds = interleave(turns, repeats)
     return {name: seconds["timed", name] for name in calls}
 
 

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxprop.devices import Device, DeviceName, describe_device, select_device
+from jaxprop.devices import Device, DeviceName, describe_device, keep_compiled, select_device
 from jaxprop.errors import BadInput
 from jaxprop.processes import LostProcess
 
@@ -33,6 +33,8 @@ class Options:
     """Where to compute. A device that is absent is an error and never replaced; auto is JAX's own choice."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
     """Folder that collects the runs, each in a folder of its own."""
+    keep_compiled: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Keep what is compiled in your cache folder, where a later run like this one finds it and starts sooner."""
     smoke: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
     """A run of seconds, which only shows that everything works."""
     figures: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
@@ -75,6 +77,8 @@ def run(
         if before := earlier(options):
             # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
             options = tyro.cli(options_type, args=argv, default=before)
+        if isinstance(options, Options) and options.keep_compiled:
+            keep_compiled()
         return main(options)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,10 @@ from lab.common import Options
 
 LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 # Options that decide none of the numbers: a run that goes on may have others than it had.
-HARMLESS = {"archives", "device", "devices", "peer_timeout", "figures", "smoke", "checkpoint_every", "resume"}
+HARMLESS = {
+    *("archives", "checkpoint_every", "device", "devices", "figures", "keep_compiled", "peer_timeout", "resume"),
+    "smoke",
+}
 
 
 @dataclass(frozen=True)
