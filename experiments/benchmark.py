@@ -9,8 +9,9 @@ All that is compared takes turns within a round, in one process, with as many th
 is the median over the rounds. Peak memory and compilation are those of a process for each peer. The BLAS reference is
 what the two matrix products of the first layer alone take, with the gather of the uint8 rows: see `blas_reference`.
 
-It also measures the time and the temporary memory of one gradient by either hand, what an epoch costs against width,
-batch size, depth and examples, and how long `train.py` takes from the start of its process to 93 % test accuracy.
+It also measures the time and the temporary memory of one gradient by either hand, the throughput of many networks
+trained at once, what an epoch costs against width, batch size, depth and examples, and how long `train.py` takes from
+the start of its process to 93 % test accuracy.
 """
 
 import sys
@@ -22,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from benchmarking import bars, costs_against, curves, epoch_times, time_to_accuracy, two_hands
+from benchmarking import bars, costs_against, curves, epoch_times, many_networks, time_to_accuracy, two_hands
 from benchmarking.machine import cores, peer_versions
 from benchmarking.peer_table import print_peers
 from benchmarking.peers import BY_HAND, NUMPY, PEERS
@@ -41,6 +42,7 @@ Row = dict[str, Any]
 class Measured(NamedTuple):
     epoch: epoch_times.EpochTimes
     hands: list[Row]
+    networks: list[Row]
     sweeps: dict[str, list[Row]]
     examples: list[Row]
     time_to_accuracy: list[Row]
@@ -77,6 +79,7 @@ def measure(options: Options, device: str, dataset: Dataset) -> Measured:
     return Measured(
         epoch_times.measure(work, device, 1 if smoke else 11, alone, left_out),
         two_hands.measure(dataset.train, options.seed, smoke),
+        many_networks.measure(dataset.train, options.seed, smoke),
         {
             name: costs_against.sweep(points[:1] if smoke else points, work, device, repeats, name.replace("_", " "))
             for name, points in costs_against.SWEEPS.items()
@@ -105,6 +108,8 @@ def summary(found: Measured) -> Row:
         "backprop_times_autodiff_at_most": {
             quantity: max(row[f"{quantity}_ratio"] for row in found.hands) for quantity in ("time", "memory")
         },
+        "many_networks_times_throughput": {row["hand"]: row["times_throughput"] for row in found.networks},
+        "many_networks_fraction_of_peak": {row["hand"]: row["fraction_of_peak"] for row in found.networks},
         "ten_times_the_examples_times": found.examples[-1]["times_smaller"],
         "data_bytes_per_example": found.examples[-1]["data_bytes"] / found.examples[-1]["value"],
         "seconds_to_93_percent": time_to_accuracy.median_seconds(found.time_to_accuracy),
@@ -112,6 +117,7 @@ def summary(found: Measured) -> Row:
         "peers": rows,
         "blas_seconds": found.epoch.blas,
         "hands": found.hands,
+        "many_networks": found.networks,
         "costs_against": {**found.sweeps, "examples": found.examples},
         "time_to_accuracy": found.time_to_accuracy,
         "peer_versions": peer_versions(),
@@ -123,6 +129,7 @@ def tables(found: Measured) -> dict[str, list[Row]]:
         "epoch": found.epoch.rows,
         "epoch_rounds": found.epoch.rounds,
         "two_hands": found.hands,
+        "many_networks": found.networks,
         **{f"cost_against_{name}": rows for name, rows in found.sweeps.items()},
         "cost_against_examples": found.examples,
         "time_to_accuracy": found.time_to_accuracy,

@@ -8,7 +8,7 @@ import pytest
 
 import benchmark
 import jaxprop as jp
-from benchmarking import bars, costs_against, curves, epoch_times, time_to_accuracy, two_hands
+from benchmarking import bars, costs_against, curves, epoch_times, many_networks, time_to_accuracy, two_hands
 from benchmarking.peers import BY_HAND, NUMPY, PEERS, TORCH
 from jaxprop.figures import save_figure
 from lab.common import Options, run
@@ -29,7 +29,7 @@ def smoke(tmp_path_factory):
 
 
 def test_a_smoke_run_leaves_everything_where_people_look(smoke):
-    tables = {"epoch", "epoch_rounds", "two_hands", "time_to_accuracy"}
+    tables = {"epoch", "epoch_rounds", "two_hands", "many_networks", "time_to_accuracy"}
     sweeps = {f"cost_against_{name}" for name in ("width", "batch_size", "depth", "examples")}
     pictures = {"epoch", "alone", "two_hands", "costs_against", "time_to_accuracy"}
     expected = {"results.json", *(f"{x}.csv" for x in tables | sweeps), *(f"{x}.png" for x in pictures)}
@@ -63,6 +63,7 @@ def test_a_peer_that_does_other_work_ends_the_benchmark_with_1(tmp_path, monkeyp
     found = benchmark.Measured(
         epoch_times.EpochTimes(rows, results["blas_seconds"], []),
         results["hands"],
+        results["many_networks"],
         {name: costs[name] for name in ("width", "batch_size", "depth")},
         costs["examples"],
         results["time_to_accuracy"],
@@ -85,6 +86,17 @@ def test_the_reference_takes_the_threads_that_suit_it():
     np.testing.assert_array_equal(epoch_times.reference_seconds(seconds), [5, 2])
     seconds["products"] = np.array([1.0, 2.0])
     np.testing.assert_array_equal(epoch_times.reference_seconds(seconds), [2, 3])
+
+
+def test_many_networks_are_measured_against_one_after_another_and_the_largest_product():
+    row = many_networks.compare("backprop", EXAMPLES, seed=0, networks=3, steps=2, side=32, repeats=1)
+    throughput = 3 * row["ms_a_step_of_one"] / row["ms_a_step_of_all"]
+    assert row["times_throughput"] == pytest.approx(throughput)
+    # 2 additions and multiplications for each weight and example, forward and for its gradient; for what is passed back
+    # there are those of the 16 x 16 and 10 x 16 weights alone.
+    flops = 3 * 2 * 100 * (2 * (784 * 16 + 16 * 16 + 16 * 10) + 16 * 16 + 16 * 10)
+    rate = flops / row["ms_a_step_of_all"] / 1e6
+    assert row["fraction_of_peak"] == pytest.approx(rate / row["peak_gflops"])
 
 
 def test_both_hands_are_compared_in_time_and_in_temporary_memory():
