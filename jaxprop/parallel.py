@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
@@ -32,7 +33,10 @@ def average_over_devices(value_and_grad: ValueAndGrad) -> ValueAndGrad:
         # Parameters that all devices share would make `jax.grad` add up the gradients of all devices by itself, and
         # the mean below would do it again. A device's own copy has a gradient of its own, by either hand.
         own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), params)
-        return jax.lax.pmean(value_and_grad(own, batch), AXIS)
+        # All in one row, which goes around once, and not once for each array: over the loopback of one machine two
+        # processes took 2.5 s for an epoch of MNIST so, instead of 16 s.
+        row, as_tree = ravel_pytree(value_and_grad(own, batch))
+        return as_tree(jax.lax.pmean(row, AXIS))
 
     return averaged
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,6 +30,19 @@ def cache(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder))
         assert cache_folder().is_relative_to(folder), "this system keeps caches elsewhere: the tests would touch them"
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory):
+    """What one worker or process has compiled in this run of the tests, the others find."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compiled"
+    chosen = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in chosen.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))  # for the processes that tests start
+        yield
 
 
 @pytest.fixture
