@@ -33,16 +33,10 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory):
-    """What one worker or process has compiled in this run of the tests, the others find."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compiled"
-    chosen = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in chosen.items():
-            jax.config.update(name, value)
-            patch.setenv(name.upper(), str(value))  # for the processes that tests start
-        yield
+def compilation_cache(tmp_path_factory):
+    """What one test has compiled another finds. Each worker keeps its own: JAX does not write there atomically."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

@@ -24,13 +24,8 @@ TIMEOUT = 5
 Start = Callable[..., list[subprocess.Popen]]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> str:
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
 @pytest.fixture
-def start(compiled) -> Iterator[Start]:
+def start() -> Iterator[Start]:
     """`start(processes, *options, devices=1, x64=True)` starts so many, each with as many devices as that."""
     started: list[subprocess.Popen] = []
 
@@ -43,8 +38,6 @@ def start(compiled) -> Iterator[Start]:
                 **os.environ,
                 "JAX_ENABLE_X64": str(int(x64)),
                 "JAX_NUM_CPU_DEVICES": str(devices),
-                "JAX_COMPILATION_CACHE_DIR": compiled,
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             }
             if processes > 1:
                 environment["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{port}"
@@ -107,9 +100,9 @@ def test_one_process_speaks_for_all(start, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, compiled) -> Path:
+def uninterrupted(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted")
-    environment = {**os.environ, "JAX_ENABLE_X64": "1", "JAX_COMPILATION_CACHE_DIR": compiled}
+    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
     command = [sys.executable, train.__file__, *SETTING, *LONG, "--out", str(out)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     return the_run(out)

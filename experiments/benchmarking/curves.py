@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from benchmarking.peers import BY_AUTODIFF, BY_HAND, NUMPY, TORCH
 from jaxprop.figures import BLUE, GREEN, SKY, VERMILION, new_figure, styled
@@ -55,7 +55,9 @@ def _line(axes: Axes, rows: Rows, quantity: str, unit: float, **style: Any) -> N
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(values, [f"{value:,}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _as_the_work(axes: Axes, rows: Rows, quantity: str, unit: float) -> None:
