@@ -64,7 +64,8 @@ def check_reference(value: Any, grads: Leaves, params: Any) -> None:
 
 def check_number(name: str, x: Any) -> None:
     """Raises `BadInput` unless x is finite and at least 0."""
-    if not jnp.issubdtype(np.asarray(x).dtype, jnp.number) or not 0 <= x < math.inf:  # false for NaN too
+    number = np.asarray(x)
+    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or not 0 <= x < math.inf:  # false for NaN too
         raise BadInput(f"{name} is {x}: expected a finite number of at least 0")
 
 

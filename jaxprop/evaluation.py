@@ -32,7 +32,7 @@ def make_evaluate(network: Network, cost: Cost) -> Callable[[Params, Examples], 
     """
 
     def evaluate(params: Params, examples: Examples) -> Scores:
-        network.check_params(params)
+        network.check_params(params, jnp.floating)
         check_examples(examples, network.in_shape)
         examples = Examples(*map(jnp.asarray, examples))
         dtype = jnp.result_type(*jax.tree.leaves(params))

@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 from jaxprop.batches import Examples, check_examples
 from jaxprop.errors import BadInput
 from jaxprop.finite import all_finite
-from jaxprop.training import Epoch, Order, State, epoch_order, steps_per_epoch
+from jaxprop.training import Epoch, Order, State, epoch_order, is_whole, steps_per_epoch
 
 
 class Metrics(NamedTuple):
@@ -59,7 +59,7 @@ def fit(
     check_examples(examples)
     numbers = {"batch_size": batch_size, "epochs": epochs, "begin": begin, "steps_per_call": steps_per_call}
     for name, number in numbers.items():
-        if not isinstance(number, int | np.integer) and not (name == "steps_per_call" and number is None):
+        if not is_whole(number) and not (name == "steps_per_call" and number is None):
             raise BadInput(f"{name} is {number!r}: expected a whole number")
     if epochs < 0:
         raise BadInput(f"epochs is {epochs}: expected a whole number of at least 0")

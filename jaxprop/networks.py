@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +44,10 @@ class Network(NamedTuple):
         outputs = jax.eval_shape(self.apply, expected, jax.ShapeDtypeStruct(self.in_shape, jnp.float32))
         check_batch(batch, self.in_shape, outputs.shape)
 
-    def check_params(self, params: Params) -> Params:
+    def check_params(self, params: Params, kind: Any = jnp.inexact) -> Params:
         """Raises `BadInput` unless these are parameters of this network. Returns their shapes.
+
+        kind: what numbers they may be. `jnp.floating` leaves out the complex ones, which a complex step takes.
 
         Under `jit` the numbers are not known, so finiteness is left to whoever holds them.
         """
@@ -54,7 +56,7 @@ class Network(NamedTuple):
         if given != wanted:
             raise BadInput(f"params have shapes {given}: this network expects {wanted}")
         for path, leaf in by_path(params).items():
-            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            if not jnp.issubdtype(leaf.dtype, kind):
                 raise BadInput(f"params are {leaf.dtype} at {path}: expected floats")
             if not isinstance(leaf, Tracer) and not np.isfinite(np.asarray(leaf)).all():
                 raise BadInput(f"params hold a NaN or an infinity at {path}: every number must be finite")

@@ -105,7 +105,7 @@ def average_nudges(network: Network, cost: Cost) -> Callable[[Params, Examples],
         return jax.tree.map(lambda x: x / n, summed)
 
     def checked(params: Params, examples: Examples) -> tuple[Float[Array, ""], Params]:
-        network.check_params(params)
+        network.check_params(params, jnp.floating)
         check_examples(examples, network.in_shape)
         result = average(params, Examples(*map(jnp.asarray, examples)))
         check_result(result, params, examples)

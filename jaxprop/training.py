@@ -1,7 +1,7 @@
 """Training: state in, state out. The step, the epoch, and the order in which an epoch takes the examples."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,9 +63,14 @@ def make_epoch(step: Step) -> Epoch:
     return epoch
 
 
+def is_whole(number: Any) -> bool:
+    """Whether this is a whole number, which True and False are to Python and not to people."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """How many mini-batches n examples fill. Raises `BadInput` on a batch size that fills none, or is not whole."""
-    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= n:
+    if not is_whole(batch_size) or not 1 <= batch_size <= n:
         raise BadInput(f"batch_size is {batch_size!r}: expected a whole number, 1 to {n} of the training examples")
     return n // batch_size
 

@@ -230,6 +230,7 @@ def test_matrix_products_are_taken_at_the_highest_precision():
         (REFERENCE, PARAMS, BATCH, {"tolerance": -1e-3}, "tolerance is -0.001: expected a finite number"),
         (REFERENCE, PARAMS, BATCH, {"tolerance": float("nan")}, "tolerance is nan: expected a finite number"),
         (REFERENCE, PARAMS, BATCH, {"tolerance": float("inf")}, "tolerance is inf: expected a finite number"),
+        (REFERENCE, PARAMS, BATCH, {"tolerance": [1.0]}, r"tolerance is \[1.0\]: expected a finite number"),
         (REFERENCE, PARAMS, BATCH, {"scale": -1.0}, r"the scale of \['W'\] is -1.0: expected a finite number"),
         (REFERENCE, PARAMS, BATCH, {"scale": {"W": 1.0}}, "expected a number, or a tree like the gradients"),
         (REFERENCE, PARAMS, BATCH, {"scale": GRADS}, "expected a number, or a tree like the gradients"),

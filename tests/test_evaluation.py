@@ -25,3 +25,11 @@ def test_every_example_is_scored_however_many_there_are(n):
     np.testing.assert_allclose(scores.outputs, outputs, atol=2e-6)
     np.testing.assert_allclose(scores.cost, np.mean(np.sum((outputs - np.eye(10)[labels]) ** 2, axis=1)), rtol=1e-5)
     np.testing.assert_allclose(scores.accuracy, np.mean(outputs.argmax(axis=1) == labels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [jp.make_evaluate, jp.average_nudges])
+def test_complex_parameters_which_have_a_cost_but_no_order_are_refused(make):
+    examples = jp.Examples(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int32))
+    complex_params = jax.tree.map(lambda leaf: leaf + 0j, PARAMS)
+    with pytest.raises(jp.BadInput, match=r"params are complex64 at \[0\]\.W: expected floats"):
+        make(NETWORK, jp.squared_error)(complex_params, examples)

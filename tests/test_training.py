@@ -82,7 +82,7 @@ def test_the_remainder_that_is_left_out_is_another_one_each_epoch():
     assert set().union(*left_out) == set(range(10))
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 11, 2.5])
+@pytest.mark.parametrize("batch_size", [0, -1, 11, 2.5, True])
 def test_a_batch_that_is_empty_or_not_whole_or_larger_than_the_training_set_is_refused(batch_size):
     with pytest.raises(jp.BadInput, match=f"batch_size is {batch_size}: expected a whole number, 1 to 10"):
         jp.epoch_order(jax.random.key(0), 10, batch_size)
