@@ -44,6 +44,7 @@ class Scaled(NamedTuple):
     network: str
     batch_size: int
     devices: int
+    platform: str
     ms_a_step: float  # median
     speedup: float  # over one device: the median of the rounds' ratios
     furthest: float  # from the parameters of one device, as a share of the largest number of the same array
@@ -88,6 +89,7 @@ def scale(
             network="-".join(map(str, sizes)),
             batch_size=batch,
             devices=n,
+            platform=platform,
             ms_a_step=1e3 * float(np.median(seconds[n])) / STEPS,
             speedup=float(np.median(seconds[1] / seconds[n])),
             furthest=max(jax.tree.leaves(jax.tree.map(apart, ends[n], ends[1]))),
@@ -132,7 +134,7 @@ def scaling_figure(found: list[Scaled]) -> Figure:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.legend()
-    virtual = f"; virtual devices, which share {os.cpu_count()} cores" if jax.devices()[0].platform == "cpu" else ""
+    virtual = f"; virtual devices, which share {os.cpu_count()} cores" if found[0].platform == "cpu" else ""
     figure.suptitle(f"What more devices buy (dotted: ideal{virtual})", x=0.01, ha="left", size=16)
     return figure
 

@@ -52,7 +52,7 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
     here = restore(found, start.state)
     notes = [f"a newer checkpoint is passed over: {reason}" for reason in found.passed_over]
     for name, now in start.origin.items():
-        if (was := here.origin.get(name)) != now:
+        if (was := here.origin.get(name, 1)) != now:
             notes.append(f"{name} was {was} and is {now}: the last bits may come out differently")
     if leads():
         for note in notes:
@@ -77,11 +77,13 @@ def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
 
 def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None) -> tuple[Checkpoint, int]:
     """Trains to the end, or as far as it comes: where it stands then, and the exit code."""
+    code = 0
     with Stop() as stop, progress(here.config["epochs"], len(here.rows)) as show:
 
         def stopping() -> bool:
-            stop.code = largest(stop.code)  # a process that was told to stop stops all of them
-            return stop.code != 0
+            nonlocal code
+            code = largest(stop.code)  # a process that was told to stop stops all of them
+            return code != 0
 
         def report(row: Row) -> None:
             show(f"epoch {row['epoch']}: cost {row['train_cost']:.4f}, test accuracy {row['test_accuracy']:.2%}")
@@ -90,7 +92,7 @@ def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | No
         here, diagnosis = advance(task, folder, here, every=every, stopping=stopping, report=report)
     if diagnosis and folder:
         report_diagnosis(folder, diagnosis)
-    return here, 3 if diagnosis else stop.code
+    return here, 3 if diagnosis else code
 
 
 def main(options: TrainOptions) -> int:
@@ -107,16 +109,18 @@ def main(options: TrainOptions) -> int:
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
     state = jp.init_state(network.init(init_key), optimizer)
     config |= {"dtype": str(jax.tree.leaves(state.params)[0].dtype), "examples": fingerprint(train_examples)}
-    origin = {**runs.provenance(device), "devices": 1 if mesh is None else mesh.size}
-    here = Checkpoint(state, order_key, 0, [], 0.0, config, origin)
+    layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
+    here = Checkpoint(state, order_key, 0, [], 0.0, config, {**runs.provenance(device), **layout})
     if found:
         here = go_on(found, here)
+    if largest(here.step) != -largest(-here.step):
+        raise jp.BadInput(f"other processes go on elsewhere than after step {here.step}: let all see one run folder")
+    started = time.perf_counter()
+    task = compile_task(options, optimizer, here, train_examples, test, mesh)
+    compile_seconds = time.perf_counter() - started
+    print(f"{jp.count_parameters(state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
+    folder = run_folder(options, here)
     with together():
-        started = time.perf_counter()
-        task = compile_task(options, optimizer, here, train_examples, test, mesh)
-        compile_seconds = time.perf_counter() - started
-        print(f"{jp.count_parameters(state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
-        folder = run_folder(options, here)
         here, code = train(options, task, here, folder)
     if folder is None:
         return code

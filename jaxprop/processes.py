@@ -1,6 +1,6 @@
 """Many processes that train one network: joined where the environment says so, and ended together.
 
-The engine is JAX's: `jax.distributed`, which knows Slurm, Open MPI, Kubernetes and Cloud TPU by itself.
+The engine is JAX's: `jax.distributed`, which finds by itself what Slurm, Open MPI 4 and Cloud TPU have started.
 """
 
 import os
@@ -30,7 +30,8 @@ class LostProcess(RuntimeError):  # noqa: N818 - the name says what was met
 def join(timeout: int) -> None:
     """Joins the other processes of this run, if the environment names any. To be called before JAX is used.
 
-    timeout: seconds without a sign of life after which a process counts as lost.
+    timeout: seconds without a sign of life after which a process counts as lost. Before they have met, it is JAX's
+        five minutes.
 
     All but the first process fall silent: their standard output goes nowhere.
 
@@ -42,11 +43,15 @@ def join(timeout: int) -> None:
     )  # it would take SIGTERM, which here ends all in good order
     said = {name: os.environ[variable] for name, variable in _VARIABLES.items() if os.environ.get(variable)}
     try:
-        jax.distributed.initialize(**_as_arguments(said), heartbeat_timeout_seconds=timeout)
+        # At the end the others wait for the first one, which has figures to draw.
+        jax.distributed.initialize(
+            **_as_arguments(said), heartbeat_timeout_seconds=timeout, shutdown_timeout_seconds=max(timeout, 60)
+        )
     except (ValueError, TypeError) as error:
-        if said:
-            raise BadInput(f"the environment says {_in_words(said)}: {error}") from error
-        return  # and JAX knows of no cluster here
+        if not said and "coordinator_address" in str(error):
+            return  # JAX knows of no cluster here
+        named = _in_words(said) or "a cluster"
+        raise BadInput(f"the processes that the environment names ({named}) cannot be joined: {error}") from error
     except jax.errors.JaxRuntimeError as error:
         raise LostProcess(f"the processes of this run did not all come together: {_first_line(error)}") from error
     if not leads():
@@ -70,7 +75,7 @@ def largest(number: int) -> int:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Turns what JAX raises inside where another process is lost into a `LostProcess` that says so in one sentence."""
+    """Where there are others, what JAX raises inside is a `LostProcess`: a failed message looks like any error."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -78,8 +83,8 @@ def together() -> Iterator[None]:
             raise
         who = f"process {jax.process_index()} of {jax.process_count()}"
         raise LostProcess(
-            f"{who} cannot go on without the others ({_first_line(error)}): begin all of them again, with --resume and "
-            "the run folder"
+            f"{who} cannot go on ({_first_line(error)}): where another process has ended, begin all of them again, "
+            "with --resume and the run folder"
         ) from error
 
 

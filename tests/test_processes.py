@@ -10,6 +10,9 @@ from jaxprop.processes import LostProcess, join, largest, leads, leave, together
 ADDRESS, NUMBER, WHICH = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
+PATIENCE = {"heartbeat_timeout_seconds": 7, "shutdown_timeout_seconds": 60}
+
+
 @pytest.fixture
 def asked(monkeypatch) -> list[dict]:
     """What `jax.distributed.initialize` is asked for, which finds no cluster by itself, as JAX says it."""
@@ -33,29 +36,41 @@ def say(monkeypatch, **variables):
 
 def test_where_nothing_is_said_jax_looks_for_a_cluster_and_the_process_may_be_alone(asked):
     join(7)
-    assert asked == [{"heartbeat_timeout_seconds": 7}]
+    assert asked == [PATIENCE]
 
 
 def test_what_is_said_is_passed_on(asked, monkeypatch):
     say(monkeypatch, **{ADDRESS: "10.0.0.1:1234", NUMBER: "3", WHICH: "0"})
     join(7)
     expected = {"coordinator_address": "10.0.0.1:1234", "num_processes": 3, "process_id": 0}
-    assert asked == [{**expected, "heartbeat_timeout_seconds": 7}]
+    assert asked == [{**expected, **PATIENCE}]
 
 
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
-        ({NUMBER: "2"}, f"JAX_NUM_PROCESSES=2: expected {ADDRESS} and {WHICH} too"),
-        ({ADDRESS: "a:1", WHICH: "0"}, f"JAX_PROCESS_ID=0: expected {NUMBER} too"),
-        ({ADDRESS: "a:1", NUMBER: "two", WHICH: "0"}, "JAX_NUM_PROCESSES=two JAX_PROCESS_ID=0: invalid literal"),
-        ({ADDRESS: "a:1"}, "JAX_COORDINATOR_ADDRESS=a:1: coordinator_address should be defined"),
+        ({NUMBER: "2"}, f"JAX_NUM_PROCESSES=2.* cannot be joined: expected {ADDRESS} and {WHICH} too"),
+        ({ADDRESS: "a:1", WHICH: "0"}, f"JAX_PROCESS_ID=0.* cannot be joined: expected {NUMBER} too"),
+        (
+            {ADDRESS: "a:1", NUMBER: "two", WHICH: "0"},
+            "JAX_NUM_PROCESSES=two JAX_PROCESS_ID=0.* cannot be joined: invalid literal",
+        ),
+        ({ADDRESS: "a:1"}, "JAX_COORDINATOR_ADDRESS=a:1.* cannot be joined: coordinator_address should be defined"),
     ],
 )
 def test_an_environment_that_says_half_of_it_is_refused(asked, monkeypatch, said, complaint):
     """Never taken for an environment that says nothing: the others would wait for this process."""
     say(monkeypatch, **said)
     with pytest.raises(BadInput, match=complaint):
+        join(7)
+
+
+def test_a_cluster_that_jax_finds_and_cannot_read_is_no_process_alone(asked, monkeypatch):
+    def initialize(**arguments):
+        raise ValueError("invalid literal for int() with base 10: '0,x'")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(BadInput, match=r"names \(a cluster\) cannot be joined: invalid literal"):
         join(7)
 
 
@@ -79,9 +94,7 @@ def test_a_process_alone_leads_and_its_errors_are_its_own():
 def test_of_many_processes_an_error_of_the_runtime_is_a_lost_process_and_another_is_not(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     with (
-        pytest.raises(
-            LostProcess, match=r"process 0 of 3 cannot go on without the others \(reset by peer\): begin all"
-        ),
+        pytest.raises(LostProcess, match=r"process 0 of 3 cannot go on \(reset by peer\): where another"),
         together(),
     ):
         raise jax.errors.JaxRuntimeError("reset by peer\nat some place")

@@ -34,7 +34,7 @@ def test_a_cpu_counts_as_eight_devices_and_every_power_of_two_is_measured(smoke)
 
 
 def test_other_parameters_than_those_of_one_device_make_the_claim_false():
-    same = script.Scaled("784-16-16-10", 128, 2, 1.0, 1.0, furthest=1e-7)
+    same = script.Scaled("784-16-16-10", 128, 2, "cpu", 1.0, 1.0, furthest=1e-7)
     (claim,) = script.claims([same])
     assert claim.holds
     (claim,) = script.claims([same, same._replace(furthest=2e-5)])

@@ -126,8 +126,10 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on_in_another
     assert time.monotonic() - killed <= 2 * TIMEOUT
     assert code == 4, err
     *_, sentence = err.splitlines()
-    assert sentence.startswith("error: process 0 of 2 cannot go on without the others (")
-    assert sentence.endswith("): begin all of them again, with --resume and the run folder")
+    assert sentence.startswith("error: process 0 of 2 cannot go on (")
+    assert sentence.endswith(
+        "): where another process has ended, begin all of them again, with --resume and the run folder"
+    )
 
     ((code, out, err),) = ended(start(1, "--resume", str(the_run(tmp_path)), "--devices", "4", devices=4))
     assert code == 0, err
@@ -146,7 +148,7 @@ def test_without_the_first_process_the_others_end_too(start, tmp_path):
     _, (code, _, err) = ended(processes)
     assert time.monotonic() - killed <= 2 * TIMEOUT
     assert code == 4 or code == -signal.SIGABRT
-    assert "cannot go on without the others" in err or "another task died" in err
+    assert "of 2 cannot go on (" in err or "another task died" in err
 
 
 def test_a_process_that_is_told_to_stop_stops_all_in_good_order(start, tmp_path):
@@ -168,12 +170,13 @@ def test_a_process_that_is_stopped_ends_the_others_where_jax_notices(start, tmp_
     ((code, _, err),) = ended([processes[1 - who]])
     assert time.monotonic() - stopped <= 2 * TIMEOUT
     assert code == 4 or code == -signal.SIGABRT
-    assert "cannot go on without the others" in err or "another task died" in err
+    assert "of 2 cannot go on (" in err or "another task died" in err
 
 
 def test_a_batch_that_cannot_be_shared_evenly_ends_every_process_with_2(start, tmp_path):
     options = [*SETTING, "--batch-size", "99", "--out", str(tmp_path), "--devices", "all"]
-    for code, _, err in ended(start(2, *options)):
-        assert code == 2
-        assert err.endswith("error: batch_size is 99: 2 devices share it evenly if it is 98 or 100\n")
+    (code, _, err), (other_code, _, _) = ended(start(2, *options))
+    assert code == 2
+    assert err.endswith("error: batch_size is 99: 2 devices share it evenly if it is 98 or 100\n")
+    assert other_code in (2, -signal.SIGABRT), "the first one may take JAX's meeting point with it"
     assert not list(tmp_path.iterdir())

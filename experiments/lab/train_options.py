@@ -52,7 +52,7 @@ class TrainOptions(Options):
     devices: Annotated[int | Literal["all"], tyro.conf.arg(metavar="N|all")] = 1
     """How many devices share each mini-batch. More than one are those of all processes that the environment names."""
     peer_timeout: Annotated[int, tyro.conf.arg(metavar="SECONDS")] = 100
-    """After so long without a sign of life from another process, this one ends too."""
+    """After so long without a sign of life from another process, this one ends too. To meet they have five minutes."""
     deterministic: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
     """The same bits every time also on a GPU, where that takes longer. Other backends do so by themselves."""
     validation: int = 0
