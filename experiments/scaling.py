@@ -35,7 +35,7 @@ from lab.train_task import compile_epoch
 
 NETWORKS = {lesson.SIZES: 0.5, (784, 1024, 1024, 10): 0.05}  # each with a learning rate at which it trains
 BATCHES = (128, 1024)
-STEPS = 8  # in a compiled call
+STEPS = 4  # in a compiled call
 
 
 class Scaled(NamedTuple):
@@ -62,7 +62,7 @@ def measure(options: Options) -> list[Scaled]:
     with progress(len(cases)) as report:
         found = []
         for sizes, batch in cases:
-            found += scale(sizes, batch, train, numbers, platform, options.seed, 1 if options.smoke else 9)
+            found += scale(sizes, batch, train, numbers, platform, options.seed, 1 if options.smoke else 5)
             report(f"{found[-1].network}, batches of {batch:,}: {found[-1].ms_a_step:.2f} ms on {numbers[-1]} devices")
     return found
 
