@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import jaxprop as jp
-from jaxprop.comparison import as_json
-from lab import lesson
+from jaxprop.verify.report import as_json
+from lab import running_example
 from lab.backends_figure import backends_figure
 from lab.backends_measures import Measured, differing, drift, judge_hands, make_training, times, walk
 from lab.claims import Claim, Experiment, conduct
@@ -34,12 +34,12 @@ Row = dict[str, Any]
 
 
 def measure(options: Options) -> list[Measured]:
-    data, network = lesson.load(options), jp.mlp(lesson.SIZES)
+    data, network = running_example.load(options), jp.mlp(running_example.SIZES)
     steps, examples = 60 if options.smoke else 600, len(data.train.labels)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
-    start, an_epoch = network.init(init_key), jp.steps_per_epoch(examples, lesson.BATCH_SIZE)
+    start, an_epoch = network.init(init_key), jp.steps_per_epoch(examples, running_example.BATCH_SIZE)
     keys = jax.random.split(order_key, -(-steps // an_epoch))
-    order = np.concatenate([jp.epoch_order(key, examples, lesson.BATCH_SIZE) for key in keys])[:steps]
+    order = np.concatenate([jp.epoch_order(key, examples, running_example.BATCH_SIZE) for key in keys])[:steps]
     batch = jp.as_batch(data.train.images[order[0]], data.train.labels[order[0]])
     training, every = make_training(network), min(an_epoch, 20)
     truth = jp.in_float64(partial(walk, jax.jit(training), every))(start, data.train, order)

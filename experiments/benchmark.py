@@ -28,11 +28,11 @@ from benchmarking.machine import cores, peer_versions
 from benchmarking.peer_table import print_peers
 from benchmarking.peers import BY_HAND, NUMPY, PEERS
 from benchmarking.work import Work, draw_start
-from jaxprop import runs
-from jaxprop.batches import check_examples
-from jaxprop.datasets import Dataset, load_dataset
-from jaxprop.figures import save_figure
-from lab import lesson
+from jaxprop.run import folders as runs
+from jaxprop.data.batches import check_examples
+from jaxprop.data.datasets import Dataset, load_dataset
+from lab.figures import save_figure
+from lab import running_example
 from lab.common import Options, first_line, run, settings
 
 EXAMPLES = 60_000  # of MNIST; a smaller data set is repeated until it has as many
@@ -95,7 +95,7 @@ def the_work(examples: jp.Examples, seed: int, n: int | None) -> Work:
     if n is not None and n != len(labels):
         again = np.resize(np.arange(len(labels)), n)
         images, labels = images[again], labels[again]
-    return Work(images, labels, draw_start(lesson.SIZES, seed), lesson.LEARNING_RATE, lesson.BATCH_SIZE)
+    return Work(images, labels, draw_start(running_example.SIZES, seed), running_example.LEARNING_RATE, running_example.BATCH_SIZE)
 
 
 def summary(found: Measured) -> Row:

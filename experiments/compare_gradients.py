@@ -23,15 +23,15 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import jaxprop as jp
-from jaxprop.batches import Batch
-from jaxprop.comparison import Comparison, as_json
-from jaxprop.layers import Params
+from jaxprop.data.batches import Batch
+from jaxprop.verify.report import Comparison, as_json
+from jaxprop.layers.core import Params
 from jaxprop.networks import Activation
 from lab.agreement import BECAUSE, HANDS_64, Judged, hessian_products, judge, prices, trajectories
 from lab.agreement_figures import differences_figure, scatter_figure, trajectories_figure
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, first_line, print_wide, progress, run
-from lab.lesson import load, snapshots
+from lab.running_example import load, snapshots
 from lab.own_gradients import compare_own
 
 BATCH = 16

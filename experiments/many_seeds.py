@@ -21,10 +21,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
-from jaxprop.figures import BLUE, VERMILION, first_layer, new_figure, styled
-from jaxprop.layers import Params
-from lab import lesson
+from jaxprop.run.ensembles import init_ensemble, make_ensemble_epoch
+from lab.figures import BLUE, VERMILION, first_layer, new_figure, styled
+from jaxprop.layers.core import Params
+from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
 
@@ -50,9 +50,9 @@ class Findings(NamedTuple):
 def measure(options: ManyOptions) -> Findings:
     if options.networks < 2:
         raise jp.BadInput(f"--networks is {options.networks}: expected a whole number above 1")
-    data, network, k = lesson.load(options), jp.mlp(lesson.SIZES), 4 if options.smoke else options.networks
+    data, network, k = running_example.load(options), jp.mlp(running_example.SIZES), 4 if options.smoke else options.networks
     epochs = 60 if options.smoke else 200 if options.dataset == "digits" else 30
-    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=lesson.LEARNING_RATE)
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=running_example.LEARNING_RATE)
     epoch = jax.jit(make_ensemble_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer)))
     evaluate = jax.jit(jax.vmap(jp.make_evaluate(network, jp.squared_error), (0, None)))
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
@@ -62,13 +62,13 @@ def measure(options: ManyOptions) -> Findings:
 
         def train(kind: str, keys: jax.Array, chosen: jax.Array) -> Params:
             states = init_ensemble(network, optimizer, keys, chosen)
-            fitting = jp.fit(epoch, states, data.train, key=order_key, batch_size=lesson.BATCH_SIZE, epochs=epochs)
+            fitting = jp.fit(epoch, states, data.train, key=order_key, batch_size=running_example.BATCH_SIZE, epochs=epochs)
             for after, metrics in fitting:
                 states = after
                 report(f"{k} {kind}, epoch {metrics.epoch}: mean cost {metrics.costs.mean():.4f}")
             return states.params
 
-        from_starts = train("starts", starts, jnp.full(k, lesson.LEARNING_RATE))
+        from_starts = train("starts", starts, jnp.full(k, running_example.LEARNING_RATE))
         at_rates = train("rates", jnp.broadcast_to(starts[0], k), rates)
     by_start, by_rate = (np.asarray(evaluate(params, data.test).accuracy, float) for params in (from_starts, at_rates))
     return Findings(by_start, by_rate, np.asarray(rates, float), np.asarray(from_starts[0].W[by_start.argmax()]))
@@ -105,7 +105,7 @@ def distribution(found: Findings) -> Figure:
     starts.yaxis.get_major_locator().set_params(integer=True)
     rates.plot(found.rates, 100 * found.by_rate, "o", color=BLUE)
     rates.axvline(
-        lesson.LEARNING_RATE, color=VERMILION, linestyle="--", label=f"rate on the left: {lesson.LEARNING_RATE:g}"
+        running_example.LEARNING_RATE, color=VERMILION, linestyle="--", label=f"rate on the left: {running_example.LEARNING_RATE:g}"
     )
     rates.set(xscale="log", ylim=(0, 100), xlabel="learning rate", ylabel="test digits read rightly, %")
     rates.set_title("Each at its own rate, from one start")

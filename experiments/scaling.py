@@ -1,9 +1,9 @@
 """What more devices buy: the time of a step against their number, for a small network and a wide one.
 
-Every device takes its share of each mini-batch, and the gradients are averaged over the devices. One device is timed as
+Every device takes its part of each mini-batch, and the gradients are summed over the devices. One device is timed as
 it trains alone; ideal is a time that falls as the number of devices grows. A step's time holds all that a step needs:
-the examples gathered on the host and handed out, the work, and the average. No claim rests on time. What is claimed is
-that the numbers stay the same: after the same mini-batches the parameters are where one device ends.
+the gather of the examples, the work, and the sum over the devices. No claim rests on time. What is claimed is that the
+numbers stay the same: after the same mini-batches the parameters are where one device ends.
 
 Where there is only a CPU it counts as eight devices (`JAX_NUM_CPU_DEVICES` says otherwise). These are virtual: they
 share the cores of one machine, so nothing can become faster beyond the number of cores, and what one device does is
@@ -15,6 +15,7 @@ Look at `scaling.png`: how far above the dotted lines the points are.
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,16 +25,15 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.devices import select_device
-from jaxprop.figures import BLUE, VERMILION, new_figure, styled
-from jaxprop.parallel import make_mesh
-from jaxprop.timing import interleave
-from lab import lesson
+from jaxprop.run.devices import select_device
+from jaxprop.run.placement import jit_over, make_mesh, place
+from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.train_task import compile_epoch
+from lab.figures import BLUE, VERMILION, new_figure, styled
+from lab.timing import interleave
 
-NETWORKS = {lesson.SIZES: 0.5, (784, 1024, 1024, 10): 0.05}  # each with a learning rate at which it trains
+NETWORKS = {running_example.SIZES: 0.5, (784, 1024, 1024, 10): 0.05}  # each with a learning rate at which it trains
 BATCHES = (128, 1024)
 STEPS = 4  # in a compiled call
 
@@ -47,16 +47,16 @@ class Scaled(NamedTuple):
     platform: str
     ms_a_step: float  # median
     speedup: float  # over one device: the median of the rounds' ratios
-    furthest: float  # from the parameters of one device, as a share of the largest number of the same array
+    furthest: float  # from the parameters of one device, as a fraction of the largest number of the same array
 
     @property
     def efficiency(self) -> float:
-        """The speedup as a share of the ideal one."""
+        """The speedup as a fraction of the ideal one."""
         return self.speedup / self.devices
 
 
 def measure(options: Options) -> list[Scaled]:
-    train, platform = lesson.load(options).train, select_device(options.device).platform
+    train, platform = running_example.load(options).train, select_device(options.device).platform
     numbers = [n for n in (1, 2, 4, 8, 16, 32) if n <= len(jax.devices(platform))]
     cases = [(sizes, batch) for sizes in NETWORKS for batch in BATCHES][: 1 if options.smoke else None]
     with progress(len(cases)) as report:
@@ -77,11 +77,11 @@ def scale(
     state = jp.init_state(network.init(init_key), optimizer)
     rows = np.random.default_rng(np.asarray(jax.random.key_data(order_key)))
     order = rows.integers(0, len(train.labels), (STEPS, batch)).astype(np.int32)
-    on_host = jp.Examples(*map(np.asarray, train))
-    epochs, calls = {}, {}
-    for n in numbers:
-        epochs[n] = compile_epoch(gradient, optimizer, make_mesh(n, batch, platform) if n > 1 else None, {})
-        calls[n] = lambda n=n: epochs[n](state, train if n == 1 else on_host, order)
+    epoch = jp.make_epoch(jp.make_step(gradient, optimizer), jp.as_batch)
+    calls = {1: partial(jax.jit(epoch), state, train, order)}
+    for n in numbers[1:]:
+        mesh = make_mesh(n, batch, platform)
+        calls[n] = partial(jit_over(mesh, epoch), place(state, mesh), place(train, mesh), order)
     ends = {n: calls[n]()[0].params for n in numbers}
     seconds = interleave(calls, repeats)
     return [
@@ -99,7 +99,7 @@ def scale(
 
 
 def apart(a: Float[jax.Array, "*s"], b: Float[jax.Array, "*s"]) -> float:
-    """The largest difference, as a share of the largest number of b."""
+    """The largest difference, as a fraction of the largest number of b."""
     return float(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(np.asarray(b)).max())
 
 

@@ -8,24 +8,32 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 import jaxprop as jp
-from jaxprop import runs
-from jaxprop.checkpoints import save_params
-from jaxprop.devices import Device, deterministic_options
 from jaxprop.files import remove_leftovers
-from jaxprop.parallel import make_mesh
-from jaxprop.processes import join, largest, leads, leave, together
-from jaxprop.resume import Checkpoint, Found, check_unchanged, fingerprint, newest_checkpoint, restore, save_checkpoint
-from jaxprop.training_run import Row, Task, advance
+from jaxprop.run import folders
+from jaxprop.run.checkpoints import (
+    Checkpoint,
+    Found,
+    check_unchanged,
+    fingerprint,
+    newest_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from jaxprop.run.devices import Device, deterministic_options
+from jaxprop.run.placement import make_mesh
+from jaxprop.run.processes import all_equal, join, largest, leads, leave, together
+from jaxprop.run.training_run import Row, Task, advance
 from lab.common import Stop, first_line, progress, run, settings
 from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
 from lab.train_results import leave_results, report_diagnosis, save_figures
-from lab.train_task import compile_task, load_examples
+from lab.train_task import Problem, compile_task, pose
 
 
 def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
@@ -48,7 +56,7 @@ def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
 
 def go_on(found: Found, start: Checkpoint) -> Checkpoint:
     """The checkpoint that was found, if it is one of the run that begins at `start`. Says what is not as it was."""
-    check_unchanged(found, {name: start.config[name] for name in ("dtype", "examples")})
+    check_unchanged(found, {name: start.config[name] for name in ("layers", "dtype", "examples")})
     here = restore(found, start.state)
     notes = [f"a newer checkpoint is passed over: {reason}" for reason in found.passed_over]
     for name, now in start.origin.items():
@@ -69,8 +77,8 @@ def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         return folder
-    folder = runs.new_run_folder(options.out, "train", options.seed)
-    runs.write_json(folder / "config.json", here.config)
+    folder = folders.new_run_folder(options.out, "train", options.seed)
+    folders.write_json(folder / "config.json", here.config)
     save_checkpoint(folder, here, previous=None)
     return folder
 
@@ -95,39 +103,58 @@ def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | No
     return here, 3 if diagnosis else code
 
 
+def begin(options: TrainOptions, problem: Problem, config: dict[str, Any], device: Device, mesh: Mesh | None):
+    """The optimizer, and where a run begins that has these options: everything random follows from the seed."""
+    steps = config["epochs"] * jp.steps_per_epoch(len(problem.train.labels), options.batch_size)
+    optimizer = make_optimizer(options, config["learning_rate"], steps)
+    init_key, order_key = jax.random.split(jax.random.key(options.seed))
+    state = jp.init_state(problem.network.init(init_key), optimizer)
+    known = {
+        "sizes": problem.sizes,
+        "layers": repr(problem.network),
+        "dtype": str(jnp.result_type(*jax.tree.leaves(state.params))),
+        "examples": fingerprint(problem.train),
+    }
+    layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
+    origin = {**folders.provenance(device), **layout}
+    return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
+
+
+def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Checkpoint) -> None:
+    """The parameters, with what `predict.py` needs to know of the network."""
+    if problem.sizes is None:
+        facts = {"made_by": options.network}
+    else:
+        facts = {"sizes": problem.sizes, "activation": options.activation}
+    jp.save_params(path, problem.network, here.state.params, **facts)
+
+
 def main(options: TrainOptions) -> int:
     epochs, rate = epochs_and_rate(options)
-    sizes = [784, *options.hidden, 10]
-    config = {**settings(options), "epochs": epochs, "learning_rate": rate, "sizes": sizes}
-    if found := newest_checkpoint(options.resume) if options.resume else None:
+    config = {**settings(options), "epochs": epochs, "learning_rate": rate}
+    found = newest_checkpoint(options.resume) if options.resume else None
+    if found:
         check_unchanged(found, deciding(config))
     device, mesh = choose_devices(options)
-    network = jp.mlp(sizes, options.activation)
-    train_examples, test = load_examples(options, network)
-    steps = epochs * jp.steps_per_epoch(len(train_examples.labels), options.batch_size)
-    optimizer = make_optimizer(options, rate, steps)
-    init_key, order_key = jax.random.split(jax.random.key(options.seed))
-    state = jp.init_state(network.init(init_key), optimizer)
-    config |= {"dtype": str(jax.tree.leaves(state.params)[0].dtype), "examples": fingerprint(train_examples)}
-    layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
-    here = Checkpoint(state, order_key, 0, [], 0.0, config, {**runs.provenance(device), **layout})
+    problem = pose(options)
+    optimizer, here = begin(options, problem, config, device, mesh)
     if found:
         here = go_on(found, here)
-    if largest(here.step) != -largest(-here.step):
+    if not all_equal(here.step):
         raise jp.BadInput(f"other processes go on elsewhere than after step {here.step}: let all see one run folder")
     started = time.perf_counter()
-    task = compile_task(options, optimizer, here, train_examples, test, mesh)
+    task = compile_task(options, problem, optimizer, here, mesh)
     compile_seconds = time.perf_counter() - started
-    print(f"{jp.count_parameters(state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
+    print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
     folder = run_folder(options, here)
     with together():
         here, code = train(options, task, here, folder)
     if folder is None:
         return code
 
-    save_params(folder / "params.npz", here.state.params, sizes, options.activation)
+    save_trained(folder / "params.npz", options, problem, here)
     if here.rows:
-        runs.write_csv(folder / "metrics.csv", here.rows)
+        folders.write_csv(folder / "metrics.csv", here.rows)
     if code == 3:
         return code
     leave_results(folder, here, options.batch_size, compile_seconds)
@@ -135,11 +162,13 @@ def main(options: TrainOptions) -> int:
         again = f"uv run experiments/train.py --resume {shlex.quote(str(folder))}"
         print(f"stopped after step {here.step:,} of {task.total:,}; to go on: {again}")
         return code
+    test = problem.test
     if options.figures:
         save_figures(folder, here.rows, test, here.state.params, task.score(here.state.params)[1].outputs)
     kind = "validation" if options.validation else "test"
-    seconds, accuracy = sum(row["seconds"] for row in here.rows), here.rows[-1]["test_accuracy"]
-    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {len(test.labels):,} {kind} digits read rightly")
+    seconds = sum(row["seconds"] for row in here.rows)
+    accuracy = here.rows[-1]["test_accuracy"]
+    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {len(test.labels):,} {kind} digits classified correctly")
     print(f"run folder: {folder}")
     return 0
 

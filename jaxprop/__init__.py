@@ -1,44 +1,57 @@
 """jaxprop: a laboratory for backpropagation in JAX."""
 
-from jaxprop.autodiff import autodiff, loss
-from jaxprop.backprop import backprop, per_example
-from jaxprop.batches import Examples, as_batch
-from jaxprop.check import Check, check, check_rule
-from jaxprop.checkpoints import load_params, save_params
-from jaxprop.compare import compare, per_example_scale
-from jaxprop.comparison import Comparison
 from jaxprop.costs import Cost, squared_error
-from jaxprop.datasets import Dataset, load_dataset
-from jaxprop.differences import central_differences, finite_differences
+from jaxprop.data.batches import Examples, as_batch, check_examples
+from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.errors import BadInput
-from jaxprop.evaluation import Scores, make_evaluate
-from jaxprop.fitting import Metrics, NonFinite, fit
-from jaxprop.layers import Dense, Layer, chain, dense, identity, relu, sigmoid, tanh
+from jaxprop.gradients import autodiff, backprop, loss, per_example
+from jaxprop.layers import Dense, Layer, chain, dense, elementwise, identity, relu, sigmoid, tanh
 from jaxprop.networks import Network, count_parameters, mlp
-from jaxprop.nudges import Wishes, average_nudges, nudges, wishes
-from jaxprop.outer import Outer, expand, mean_over_examples, sum_over_examples
-from jaxprop.probes import Probe, probe_networks, probes_for
-from jaxprop.referees import complex_step, forward_mode, hvp, in_float64
-from jaxprop.training import State, epoch_order, init_state, make_epoch, make_step, steps_per_epoch
+from jaxprop.nudges import Wishes, average_nudges, per_example_nudges, requests, wishes
+from jaxprop.run.checkpoints import Checkpoint, newest_checkpoint, restore, save_checkpoint
+from jaxprop.run.diagnosis import Diagnosis, diagnose, follow
+from jaxprop.run.ensembles import init_ensemble, make_ensemble_epoch
+from jaxprop.run.evaluation import Scores, make_evaluate
+from jaxprop.run.fitting import Metrics, NonFinite, epoch_order, fit, steps_per_epoch
+from jaxprop.run.parameters import load_mlp, load_params, save_params
+from jaxprop.structured import Outer, Structured, expand, mean_over_examples, norm_squared, sum_over_examples
+from jaxprop.training import Outcome, State, init_state, make_epoch, make_step
+from jaxprop.verify.checking import Check, check, check_rule
+from jaxprop.verify.comparison import compare, per_example_scale
+from jaxprop.verify.finite import checked
+from jaxprop.verify.oracles import (
+    central_differences,
+    complex_step,
+    finite_differences,
+    forward_mode,
+    hvp,
+    in_float64,
+)
+from jaxprop.verify.report import Comparison
+from jaxprop.verify.suite import Probe, probe_networks, probes_for
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BadInput",
     "Check",
+    "Checkpoint",
     "Comparison",
     "Cost",
     "Dataset",
     "Dense",
+    "Diagnosis",
     "Examples",
     "Layer",
     "Metrics",
     "Network",
     "NonFinite",
+    "Outcome",
     "Outer",
     "Probe",
     "Scores",
     "State",
+    "Structured",
     "Wishes",
     "as_batch",
     "autodiff",
@@ -47,34 +60,47 @@ __all__ = [
     "central_differences",
     "chain",
     "check",
+    "check_examples",
     "check_rule",
+    "checked",
     "compare",
     "complex_step",
     "count_parameters",
     "dense",
+    "diagnose",
+    "elementwise",
     "epoch_order",
     "expand",
     "finite_differences",
     "fit",
+    "follow",
     "forward_mode",
     "hvp",
     "identity",
     "in_float64",
+    "init_ensemble",
     "init_state",
     "load_dataset",
+    "load_mlp",
     "load_params",
     "loss",
+    "make_ensemble_epoch",
     "make_epoch",
     "make_evaluate",
     "make_step",
     "mean_over_examples",
     "mlp",
-    "nudges",
+    "newest_checkpoint",
+    "norm_squared",
     "per_example",
+    "per_example_nudges",
     "per_example_scale",
     "probe_networks",
     "probes_for",
     "relu",
+    "requests",
+    "restore",
+    "save_checkpoint",
     "save_params",
     "sigmoid",
     "squared_error",

@@ -1,66 +1,107 @@
-"""Networks: a layer, usually a chain of them, with the shape of its input."""
+"""Networks: layers one after another, with the shape of what the first one takes."""
 
+import dataclasses
 import operator
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from jaxprop import layers
-from jaxprop.batches import Batch, check_batch
-from jaxprop.comparable import by_path
 from jaxprop.errors import BadInput
-from jaxprop.layers import Layer, Params, Shape
+from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
 
 Activation = Literal["sigmoid", "relu", "tanh", "identity"]
 
+_ACTIVATIONS: dict[str, Callable[[], Layer]] = {"sigmoid": sigmoid, "relu": relu, "tanh": tanh, "identity": identity}
 # How much a dense layer's weights must grow to keep the size of the activations through the layer that follows.
 _GAIN = {"relu": 2**0.5}
 
 
-class Network(NamedTuple):
-    """A layer with the shape of its input, for one example."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Network:
+    """Layers one after another, for one example.
 
-    layer: Layer
+    layers: any `Layer` records, the first one at the input.
+    in_shape: of one example's inputs: `(784,)`, or `(8, 8, 1)` for a small grey picture with its channel.
+
+    Raises `BadInput` where there is no layer, or a layer cannot take what the one before gives.
+    """
+
+    layers: tuple[Layer, ...]
     in_shape: Shape
+    params_like: Params = dataclasses.field(init=False, compare=False)  # shapes and types of what `init` draws
+    out_shape: Shape = dataclasses.field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        layers = tuple(self.layers)
+        if not layers or not all(isinstance(layer, Layer) for layer in layers):
+            raise BadInput(f"layers are {self.layers!r}: expected one or more Layer records, such as jaxprop.dense(10)")
+        in_shape = _whole_numbers("in_shape is", self.in_shape, at_least=0)
+
+        def once() -> tuple[Params, Array]:
+            params, _ = chain(*layers).init(jax.random.key(0), in_shape)
+            return params, chain(*layers).forward(params, jnp.zeros(in_shape))[0]
+
+        params_like, outputs = jax.eval_shape(once)
+        # What a frozen record derives from its own fields is set once, in this way.
+        derived = {"layers": layers, "in_shape": in_shape, "params_like": params_like, "out_shape": outputs.shape}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Which network it is: two networks of one `repr` have the same layers and take the same inputs."""
+        return f"Network([{', '.join(layer.name for layer in self.layers)}], in_shape={self.in_shape})"
+
+    @property
+    def layer(self) -> Layer:
+        """All layers as one: their `chain`."""
+        return chain(*self.layers)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Draws the parameters, in JAX's default float type: float32, or float64 under `jax.enable_x64(True)`."""
         params, _ = self.layer.init(key, self.in_shape)
         return params
 
-    def apply(self, params: Params, x: Float[Array, " in"]) -> Float[Array, " out"]:
+    def apply(self, params: Params, x: Array) -> Array:
         """The outputs for one example; `jax.vmap(network.apply, (None, 0))` gives them for a batch."""
         y, _ = self.layer.forward(params, x)
         return y
 
-    def check(self, params: Params, batch: Batch) -> None:
-        """Raises `BadInput` unless these are parameters of this network, and a batch that it can be trained on."""
-        expected = self.check_params(params)
-        outputs = jax.eval_shape(self.apply, expected, jax.ShapeDtypeStruct(self.in_shape, jnp.float32))
-        check_batch(batch, self.in_shape, outputs.shape)
+    def check_params(self, params: Params, kind: Any = jnp.floating) -> None:
+        """Raises `BadInput` unless these are parameters of this network. Looks at the tree, shapes and dtypes alone.
 
-    def check_params(self, params: Params, kind: Any = jnp.inexact) -> Params:
-        """Raises `BadInput` unless these are parameters of this network. Returns their shapes.
-
-        kind: what numbers they may be. `jnp.floating` leaves out the complex ones, which a complex step takes.
-
-        Under `jit` the numbers are not known, so finiteness is left to whoever holds them.
+        kind: what numbers they may be. `jnp.inexact` takes in the complex ones too, by which a complex step is made.
         """
-        expected = jax.eval_shape(lambda: self.init(jax.random.key(0)))
-        given, wanted = jax.tree.map(np.shape, params), jax.tree.map(np.shape, expected)
-        if given != wanted:
-            raise BadInput(f"params have shapes {given}: this network expects {wanted}")
-        for path, leaf in by_path(params).items():
-            if not jnp.issubdtype(leaf.dtype, kind):
-                raise BadInput(f"params are {leaf.dtype} at {path}: expected floats")
-            if not isinstance(leaf, Tracer) and not np.isfinite(np.asarray(leaf)).all():
-                raise BadInput(f"params hold a NaN or an infinity at {path}: every number must be finite")
-        return expected
+        given, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.params_like))
+        if given != expected or jax.tree.structure(params) != jax.tree.structure(self.params_like):
+            raise BadInput(f"params have shapes {given}: this network expects {expected}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            if not jnp.issubdtype(jnp.result_type(leaf), kind):
+                name = jax.tree_util.keystr(path)
+                raise BadInput(f"params are {jnp.result_type(leaf)} at {name}: expected floats, which have a gradient")
+
+    def check_batch(self, batch: Any) -> None:
+        """Raises `BadInput` unless this is a pair `(inputs, targets)` of B > 0 examples, with inputs of this network.
+
+        Looks at shapes and dtypes alone. What a target is, the cost says.
+        """
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise BadInput(f"batch is a {type(batch).__name__}: expected a pair (inputs, targets)")
+        inputs, targets = batch
+        for name, x in (("inputs", inputs), ("targets", targets)):
+            if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+                raise BadInput(f"{name} are a {type(x).__name__}: expected an array")
+        if not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise BadInput(f"inputs are {inputs.dtype}: expected floats; jaxprop.as_batch makes them from images")
+        if inputs.ndim == 0 or inputs.shape[1:] != self.in_shape or len(inputs) == 0:
+            wanted = ", ".join(["B", *map(str, self.in_shape)])
+            raise BadInput(f"inputs have shape {inputs.shape}: this network expects ({wanted}) with B at least 1")
+        if targets.shape[:1] != inputs.shape[:1]:
+            raise BadInput(
+                f"a batch of {len(inputs)} inputs came with targets of shape {targets.shape}: expected one for each"
+            )
 
 
 def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
@@ -71,30 +112,27 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
 
     Raises `BadInput` on fewer than two sizes, a size that is not a whole number above 0, or an unknown activation.
     """
-    return Network(layers.chain(*mlp_layers(sizes, activation)), (operator.index(sizes[0]),))
-
-
-def mlp_layers(sizes: Sequence[int], activation: Activation = "sigmoid") -> list[Layer]:
-    """The layers that `mlp` chains, dense ones and activations by turns, for whoever walks through them one by one."""
     if activation not in get_args(Activation):
         raise BadInput(f"activation is {activation!r}: expected one of {', '.join(get_args(Activation))}")
-    _, *hidden_widths, out_width = _check_sizes(sizes)
-    stack: list[Layer] = []
-    for width in hidden_widths:
-        stack += [layers.dense(width, gain=_GAIN.get(activation, 1.0)), getattr(layers, activation)()]
-    return [*stack, layers.dense(out_width), layers.sigmoid()]
-
-
-def _check_sizes(sizes: Sequence[int]) -> list[int]:
-    try:
-        whole = [operator.index(size) for size in sizes]
-    except TypeError:
-        whole = []
-    if len(whole) < 2 or min(whole) < 1:
-        raise BadInput(f"sizes are {sizes!r}: expected at least two whole numbers above 0, such as (784, 16, 16, 10)")
-    return whole
+    whole = _whole_numbers("sizes are", sizes, at_least=2)
+    layers: list[Layer] = []
+    for width in whole[1:-1]:
+        layers += [dense(width, gain=_GAIN.get(activation, 1.0)), _ACTIVATIONS[activation]()]
+    return Network((*layers, dense(whole[-1]), sigmoid()), whole[:1])
 
 
 def count_parameters(params: Params) -> int:
     """How many numbers a network learns: 13,002 for `mlp((784, 16, 16, 10))`."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _whole_numbers(what: str, numbers: Any, at_least: int) -> tuple[int, ...]:
+    """These numbers, so many of them at least and each above 0. Raises `BadInput` otherwise."""
+    try:
+        whole = tuple(operator.index(number) for number in numbers)
+    except TypeError:
+        whole = None
+    if whole is None or len(whole) < at_least or any(number < 1 for number in whole):
+        example = "(784,)" if at_least < 2 else "at least two of them, as (784, 16, 16, 10)"
+        raise BadInput(f"{what} {numbers!r}: expected whole numbers above 0, such as {example}")
+    return whole

@@ -1,17 +1,14 @@
-"""Training: state in, state out. The step, the epoch, and the order in which an epoch takes the examples."""
+"""Training: state in, state out. The step, and the epoch of many steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxprop.autodiff import ValueAndGrad
-from jaxprop.batches import Batch, Examples, as_batch
-from jaxprop.errors import BadInput
+from jaxprop.gradients import Batch, ValueAndGrad
 from jaxprop.layers import Params
 
 
@@ -22,9 +19,18 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
+class Outcome(NamedTuple):
+    """What an epoch reports beside the state."""
+
+    costs: Float[Array, " steps"]  # of each mini-batch, before its step
+    finite: Bool[Array, ""]  # whether every number of the costs and of the state after is neither NaN nor infinite
+
+
+Data = tuple[Any, ...]  # arrays with a leading axis of N examples, in any shapes and types
+ToBatch = Callable[..., Batch]  # the same arrays with a leading axis of B, as arguments, to (inputs, targets)
+Order = Int[Any, "steps B"]  # for each step the examples of its mini-batch, as rows of the data
 Step = Callable[[State, Batch], tuple[State, Float[Array, ""]]]
-Order = Int[np.ndarray, "steps B"]
-Epoch = Callable[[State, Examples, Order], tuple[State, Float[Array, " steps"]]]
+Epoch = Callable[[State, Data, Order], tuple[State, Outcome]]
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> State:
@@ -33,7 +39,10 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> State
 
 
 def make_step(value_and_grad: ValueAndGrad, optimizer: optax.GradientTransformation) -> Step:
-    """`step(state, batch) -> (state, cost)`: one step down the gradient of one mini-batch, whose cost it reports."""
+    """`step(state, batch) -> (state, cost)`: one step down the gradient of one mini-batch, whose cost it reports.
+
+    value_and_grad: as `autodiff` and `backprop` make them, or your own.
+    """
 
     def step(state: State, batch: Batch) -> tuple[State, Float[Array, ""]]:
         cost, grads = value_and_grad(state.params, batch)
@@ -43,44 +52,33 @@ def make_step(value_and_grad: ValueAndGrad, optimizer: optax.GradientTransformat
     return step
 
 
-def make_epoch(step: Step) -> Epoch:
-    """`epoch(state, examples, order) -> (state, costs)`: a step for each row of the order, in one `lax.scan`.
+def as_they_are(inputs: Array, targets: Array) -> Batch:
+    """For data that are `(inputs, targets)` already."""
+    return inputs, targets
 
-    The images stay uint8 on the device; each step gathers its mini-batch and makes floats of it. The order is an
-    argument, so that one compilation serves every epoch.
+
+def make_epoch(step: Step, to_batch: ToBatch = as_they_are) -> Epoch:
+    """`epoch(state, data, order) -> (state, Outcome)`: a step for each row of the order, in one `lax.scan`.
+
+    to_batch: from rows of the data to a batch, `to_batch(*rows) -> (inputs, targets)`. For uint8 images and labels that
+        is `jaxprop.as_batch`: the images stay uint8 on the device, and each step makes floats of its mini-batch alone.
+
+    The order is an argument, so that one compilation serves every epoch.
     """
 
-    def epoch(state: State, examples: Examples, order: Order) -> tuple[State, Float[Array, " steps"]]:
-        dtype = jnp.result_type(*jax.tree.leaves(state.params))
-        images, labels = jax.tree.map(jnp.asarray, examples)
+    def epoch(state: State, data: Data, order: Order) -> tuple[State, Outcome]:
+        data = jax.tree.map(jnp.asarray, tuple(data))
 
         def body(state: State, rows: Int[Array, " B"]) -> tuple[State, Float[Array, ""]]:
-            return step(state, as_batch(images[rows], labels[rows], dtype))
+            return step(state, to_batch(*jax.tree.map(lambda x: x[rows], data)))
 
         # Two steps to a turn of the loop, whose own bookkeeping is 7 % of an epoch of the running example on a CPU.
-        return jax.lax.scan(body, state, jnp.asarray(order), unroll=2)
+        state, costs = jax.lax.scan(body, state, jnp.asarray(order), unroll=2)
+        return state, Outcome(costs, _all_finite((state, costs)))
 
     return epoch
 
 
-def is_whole(number: Any) -> bool:
-    """Whether this is a whole number, which True and False are to Python and not to people."""
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
-
-
-def steps_per_epoch(n: int, batch_size: int) -> int:
-    """How many mini-batches n examples fill. Raises `BadInput` on a batch size that fills none, or is not whole."""
-    if not is_whole(batch_size) or not 1 <= batch_size <= n:
-        raise BadInput(f"batch_size is {batch_size!r}: expected a whole number, 1 to {n} of the training examples")
-    return n // batch_size
-
-
-def epoch_order(key: PRNGKeyArray, n: int, batch_size: int) -> Order:
-    """A random order of n examples cut into mini-batches: row indices of shape (n // batch_size, batch_size).
-
-    The n % batch_size examples that fill no mini-batch are left out, others in each epoch. Drawn on the host, where a
-    permutation of 60,000 takes a twentieth of the time of `jax.random.permutation`, which sorts several times.
-    """
-    steps = steps_per_epoch(n, batch_size)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    return rng.permutation(n)[: steps * batch_size].astype(np.int32).reshape(steps, batch_size)
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in numbers]))

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxprop.archives import FAMILY
-from jaxprop.datasets import Dataset, load_dataset
+from jaxprop.data.archives import FAMILY
+from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.files import cache_folder
 from lab.common import Options, run
 

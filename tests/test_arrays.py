@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxprop.arrays import _SEAL_BYTES, _seal, load_arrays, save_arrays
+from jaxprop.files import _SEAL_BYTES, _seal, load_arrays, save_arrays
 from jaxprop.errors import BadInput
 
 ARRAYS = {

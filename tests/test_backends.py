@@ -12,15 +12,15 @@ import pytest
 import backends as script
 import jaxprop as jp
 from jaxprop import layers
-from jaxprop.datasets import load_dataset
-from jaxprop.devices import select_device
-from lab import backends_measures, lesson, precisions
+from jaxprop.data.datasets import load_dataset
+from jaxprop.run.devices import select_device
+from lab import backends_measures, running_example, precisions
 from lab.backends_measures import differing, drift, judge_hands
 from lab.common import Options, run
 from lab.precisions import BFLOAT16, DEFAULT, HIGHEST, backends, cast, envelope, ways
 
 CPU = {way.precision: way for way in ways(select_device("cpu"))}
-NETWORK = jp.mlp(lesson.SIZES)
+NETWORK = jp.mlp(running_example.SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def network_of(dense) -> jp.Network:
     """The lesson's network with another dense layer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "dense", dense)
-        return jp.mlp(lesson.SIZES)
+        return jp.mlp(running_example.SIZES)
 
 
 def dense_with_factors_of(bits: int):

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxprop.autodiff import autodiff
-from jaxprop.backprop import backprop, per_example
-from jaxprop.compare import compare, per_example_scale
+from jaxprop.gradients import autodiff
+from jaxprop.gradients import backprop, per_example
+from jaxprop.verify.comparison import compare, per_example_scale
 from jaxprop.costs import squared_error
 from jaxprop.networks import Network, mlp
-from jaxprop.outer import Outer, expand
-from jaxprop.probes import random_point
-from jaxprop.referees import in_float64
+from jaxprop.structured import Outer, expand
+from jaxprop.verify.suite import random_point
+from jaxprop.verify.oracles import in_float64
 
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "identity")
 LESSON = mlp((784, 16, 16, 10))

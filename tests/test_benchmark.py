@@ -10,7 +10,7 @@ import benchmark
 import jaxprop as jp
 from benchmarking import bars, costs_against, curves, epoch_times, many_networks, time_to_accuracy, two_hands
 from benchmarking.peers import BY_HAND, NUMPY, PEERS, TORCH
-from jaxprop.figures import save_figure
+from lab.figures import save_figure
 from lab.common import Options, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its own ways

@@ -1,23 +1,29 @@
-"""Networks: their sizes, and what they refuse."""
+"""Networks: of what layers, known by which name, and what they refuse."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.autodiff import loss
-from jaxprop.backprop import backprop
 from jaxprop.costs import squared_error
 from jaxprop.errors import BadInput
-from jaxprop.networks import count_parameters, mlp
+from jaxprop.gradients import autodiff, backprop, loss, per_example
+from jaxprop.layers import Dense, Layer, chain, dense, identity, relu, sigmoid, tanh
+from jaxprop.networks import Network, count_parameters, mlp
 
 NETWORK = mlp((4, 3, 2))
 PARAMS = NETWORK.init(jax.random.key(0))
 INPUTS, TARGETS = jnp.ones((5, 4)), jnp.ones((5, 2))
 
 
+# Multi-layer perceptrons
+
+
 def test_the_network_of_the_lesson_has_13002_parameters():
     assert count_parameters(mlp((784, 16, 16, 10)).init(jax.random.key(0))) == 13_002
+    assert count_parameters(mlp((784, 16, 16, 10)).params_like) == 13_002
 
 
 def test_the_outputs_lie_between_0_and_1_whatever_the_hidden_activation():
@@ -54,7 +60,7 @@ def test_parameters_are_drawn_in_the_default_float_type(x64):
     "sizes", [(), (784,), (784, 0, 10), (784, -16, 10), (784, 16.5, 10), (784, "16", 10), (4, None), 7, None]
 )
 def test_sizes_that_make_no_network_are_refused(sizes):
-    with pytest.raises(BadInput, match="expected at least two whole numbers above 0"):
+    with pytest.raises(BadInput, match="sizes are .*: expected whole numbers above 0, such as at least two of them"):
         mlp(sizes)
 
 
@@ -63,30 +69,184 @@ def test_an_unknown_activation_is_refused_and_the_known_ones_are_named():
         mlp((4, 3), "swish")  # type: ignore[arg-type]
 
 
+# Any layers
+
+
+def image_to_vector() -> Layer:
+    """A layer of one's own: (H, W, 1) to a vector, times one scalar parameter."""
+
+    def init(key, in_shape):
+        if in_shape[2:] != (1,):
+            raise BadInput(f"image_to_vector takes one channel, not an input of shape {in_shape}")
+        return {"scale": jnp.ones(())}, (in_shape[0] * in_shape[1],)
+
+    def forward(params, x):
+        return params["scale"] * x.reshape(-1), x
+
+    def backward(params, x, dy):
+        return {"scale": jnp.sum(x.reshape(-1) * dy)}, (params["scale"] * dy).reshape(x.shape)
+
+    return Layer("image_to_vector", init, forward, backward)
+
+
+PICTURES = Network((image_to_vector(), dense(5), relu(), dense(3)), (8, 8, 1))
+
+
+def test_a_network_is_its_layers_and_their_chain_with_inputs_of_any_shape():
+    assert isinstance(PICTURES.layers, tuple)
+    assert [layer.name for layer in PICTURES.layers] == ["image_to_vector", "dense(5)", "relu", "dense(3)"]
+    assert (PICTURES.in_shape, PICTURES.out_shape) == ((8, 8, 1), (3,))
+    params, x = PICTURES.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 8, 1))
+    y, residuals = PICTURES.layer.forward(params, x)
+    np.testing.assert_array_equal(y, PICTURES.apply(params, x))
+    by_steps = x
+    for layer, layer_params in zip(PICTURES.layers, params, strict=True):
+        by_steps, _ = layer.forward(layer_params, by_steps)
+    np.testing.assert_array_equal(y, by_steps)
+    assert PICTURES.layer.backward(params, residuals, y)[1].shape == (8, 8, 1)
+
+
+def test_a_network_of_ones_own_layers_has_the_same_gradient_by_both():
+    params = PICTURES.init(jax.random.key(0))
+    batch = (jax.random.normal(jax.random.key(1), (4, 8, 8, 1)), jax.random.normal(jax.random.key(2), (4, 3)))
+    by_jax, by_backprop = (jax.jit(rule(PICTURES, squared_error))(params, batch) for rule in (autodiff, backprop))
+    # In float32: sums of 64 terms of size 1.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_backprop, by_jax)
+
+
+def test_params_like_has_the_tree_shapes_and_types_of_what_init_draws():
+    for network in (NETWORK, PICTURES):
+        params = network.init(jax.random.key(7))
+        assert jax.tree.structure(params) == jax.tree.structure(network.params_like)
+        drawn = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)]
+        assert drawn == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(network.params_like)]
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(NETWORK.params_like))
+
+
+def test_inputs_and_outputs_may_be_single_numbers():
+    network = Network((identity(),), ())
+    assert (network.in_shape, network.out_shape, network.params_like) == ((), (), ((),))
+    cost, _ = backprop(network, squared_error)(((),), (jnp.array([1.0, 3.0]), jnp.zeros(2)))
+    assert cost == 5
+
+
+def test_a_network_is_known_by_its_layers_and_its_inputs():
+    assert repr(mlp((4, 3, 2), "relu")) == "Network([dense(3, gain=1.414), relu, dense(2), sigmoid], in_shape=(4,))"
+    assert repr(PICTURES) == "Network([image_to_vector, dense(5), relu, dense(3)], in_shape=(8, 8, 1))"
+    assert repr(Network([tanh()], [4])) == "Network([tanh], in_shape=(4,))"  # type: ignore[arg-type]
+    assert repr(Network((chain(dense(2), tanh()), dense(1)), (4,))) == (
+        "Network([chain(dense(2), tanh), dense(1)], in_shape=(4,))"
+    )
+    others = [mlp((4, 3, 2)), mlp((4, 3, 2), "tanh"), mlp((5, 3, 2)), mlp((4, 3)), mlp((4, 2, 3))]
+    assert len({repr(network) for network in others}) == len(others)
+
+
+def test_a_network_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        NETWORK.in_shape = (5,)  # type: ignore[misc]
+
+
+# What makes no network
+
+
+def test_layers_that_are_none_are_refused():
+    for layers in ((), (dense(3), jnp.tanh), ("dense(3)",), (dense,)):
+        with pytest.raises(BadInput, match="expected one or more Layer records, such as jaxprop.dense"):
+            Network(layers, (4,))
+
+
+@pytest.mark.parametrize("in_shape", [(0,), (-4,), (4.5,), ("4",), (None,), 4, None, "4"])
+def test_an_in_shape_of_no_whole_numbers_is_refused(in_shape):
+    with pytest.raises(BadInput, match=r"in_shape is .*: expected whole numbers above 0, such as \(784,\)"):
+        Network((dense(3),), in_shape)
+
+
+def test_a_layer_that_cannot_take_what_the_one_before_gives_is_named_at_once():
+    with pytest.raises(BadInput, match=r"a dense layer takes a vector, not an input of shape \(28, 28\): flatten it"):
+        Network((dense(16), sigmoid()), (28, 28))
+    with pytest.raises(BadInput, match=r"image_to_vector takes one channel, not an input of shape \(8, 8, 3\)"):
+        Network((image_to_vector(), dense(5)), (8, 8, 3))
+    with pytest.raises(BadInput, match=r"image_to_vector takes one channel, not an input of shape \(5,\)"):
+        Network((dense(5), image_to_vector()), (4,))
+
+
+# Parameters and batches that do not fit
+
+
+def as_plain_tuples(params):
+    return tuple((p.W, p.b) if isinstance(p, Dense) else p for p in params)
+
+
 @pytest.mark.parametrize(
-    ("inputs", "targets", "complaint"),
+    "params",
     [
-        (INPUTS[:, :3], TARGETS, r"inputs have shape \(5, 3\).*expects \(B, 4\)"),
-        (INPUTS[0], TARGETS, r"inputs have shape \(4,\)"),
-        (INPUTS, TARGETS[:, :1], r"targets have shape \(5, 1\).*expects \(B, 2\)"),
-        (INPUTS[:0], TARGETS[:0], "B at least 1"),
-        (INPUTS, TARGETS[:4], "5 inputs came with 4 targets"),
-        (INPUTS.astype(jnp.uint8), TARGETS, "inputs are uint8: expected floats"),
-        (INPUTS.at[2, 1].set(jnp.nan), TARGETS, "inputs hold a NaN or an infinity"),
-        (INPUTS, TARGETS.at[0, 0].set(jnp.inf), "targets hold a NaN or an infinity"),
+        mlp((4, 2, 2)).init(jax.random.key(0)),
+        PARAMS[:2],
+        list(PARAMS),
+        as_plain_tuples(PARAMS),
+        (PARAMS[0], (), PARAMS[2]._replace(b=None), ()),
+        {},
+        None,
+        "text",
+    ],
+    ids=["another network", "too few", "a list", "plain tuples", "a missing leaf", "nothing", "None", "text"],
+)
+def test_parameters_of_another_network_are_refused_in_every_mode(params):
+    for rule in (loss, autodiff, backprop, per_example):
+        function = rule(NETWORK, squared_error)
+        with pytest.raises(BadInput, match=r"params have shapes .*: this network expects"):
+            function(params, (INPUTS, TARGETS))
+    with pytest.raises(BadInput, match=r"params have shapes .*: this network expects"):
+        NETWORK.check_params(params)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64"])
+def test_parameters_that_have_no_gradient_are_refused_and_the_leaf_is_named(dtype):
+    params = (PARAMS[0], (), PARAMS[2]._replace(W=PARAMS[2].W.astype(dtype)), ())
+    for rule in (autodiff, backprop, per_example):
+        for function in (rule(NETWORK, squared_error), jax.jit(rule(NETWORK, squared_error))):
+            with pytest.raises(BadInput, match=rf"params are {dtype} at \[2\]\.W: expected floats, which have a grad"):
+                function(params, (INPUTS, TARGETS))
+
+
+def test_a_loss_takes_complex_parameters_for_a_complex_step_and_no_whole_ones():
+    params = jax.tree.map(lambda leaf: leaf + 0j, PARAMS)
+    assert jnp.iscomplexobj(loss(NETWORK, squared_error)(params, (INPUTS, TARGETS)))
+    with pytest.raises(BadInput, match=r"params are int32 at \[0\]\.W"):
+        whole = jax.tree.map(lambda leaf: leaf.astype(int), PARAMS)
+        loss(NETWORK, squared_error)(whole, (INPUTS, TARGETS))
+
+
+@pytest.mark.parametrize(
+    ("batch", "complaint"),
+    [
+        ((INPUTS[:, :3], TARGETS), r"inputs have shape \(5, 3\): this network expects \(B, 4\) with B at least 1"),
+        ((INPUTS[0], TARGETS), r"inputs have shape \(4,\)"),
+        ((INPUTS[..., None], TARGETS), r"inputs have shape \(5, 4, 1\)"),
+        ((INPUTS[0, 0], TARGETS), r"inputs have shape \(\)"),
+        ((INPUTS[:0], TARGETS[:0]), "B at least 1"),
+        ((INPUTS, TARGETS[:4]), r"a batch of 5 inputs came with targets of shape \(4, 2\): expected one for each"),
+        ((INPUTS, TARGETS[0, 0]), r"5 inputs came with targets of shape \(\)"),
+        ((INPUTS, TARGETS[:, :1]), r"an example's target has shape \(1,\) and its outputs \(2,\)"),
+        ((INPUTS, TARGETS.astype(int)), "targets are int32: the squared error expects floats"),
+        ((INPUTS.astype(jnp.uint8), TARGETS), "inputs are uint8: expected floats; jaxprop.as_batch makes them"),
+        ((INPUTS + 0j, TARGETS), "inputs are complex64: expected floats"),
+        ((INPUTS.tolist(), TARGETS), "inputs are a list: expected an array"),
+        ((INPUTS, None), "targets are a NoneType: expected an array"),
+        ((INPUTS, TARGETS, TARGETS), r"batch is a tuple: expected a pair \(inputs, targets\)"),
+        (None, r"batch is a NoneType: expected a pair"),
     ],
 )
-def test_a_batch_that_cannot_be_used_is_refused_by_both_hands(inputs, targets, complaint):
-    for function in (loss(NETWORK, squared_error), backprop(NETWORK, squared_error)):
+def test_a_batch_that_does_not_fit_is_refused_by_every_gradient(batch, complaint):
+    for rule in (loss, autodiff, backprop, per_example):
         with pytest.raises(BadInput, match=complaint):
-            function(PARAMS, (inputs, targets))
+            rule(NETWORK, squared_error)(PARAMS, batch)
 
 
-def test_parameters_of_another_network_are_refused():
-    with pytest.raises(BadInput, match=r"params have shapes .* this network expects"):
-        backprop(NETWORK, squared_error)(mlp((4, 2, 2)).init(jax.random.key(0)), (INPUTS, TARGETS))
-
-
-def test_shapes_are_checked_under_jit_too():
+def test_shapes_are_checked_under_jit_and_constant_batches_may_be_closed_over():
     with pytest.raises(BadInput, match="inputs have shape"):
         jax.jit(backprop(NETWORK, squared_error))(PARAMS, (INPUTS[:, :3], TARGETS))
+    with pytest.raises(BadInput, match="inputs have shape"):
+        jax.jit(lambda params: backprop(NETWORK, squared_error)(params, (np.ones((5, 3), np.float32), TARGETS)))(PARAMS)
+    value, _ = jax.jit(lambda params: backprop(NETWORK, squared_error)(params, (INPUTS, TARGETS)))(PARAMS)
+    assert value > 0

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from jaxprop import layers
-from jaxprop.autodiff import autodiff
-from jaxprop.backprop import per_example
-from jaxprop.batches import Examples, as_batch
+from jaxprop.gradients import autodiff
+from jaxprop.gradients import per_example
+from jaxprop.data.batches import Examples, as_batch
 from jaxprop.costs import squared_error
 from jaxprop.errors import BadInput
-from jaxprop.layers import Dense
+from jaxprop.layers.core import Dense
 from jaxprop.networks import Activation, mlp, mlp_layers
 from jaxprop.nudges import average_nudges, nudges, wishes
-from jaxprop.outer import expand
+from jaxprop.structured import expand
 
 SIZES = (7, 5, 4, 3)
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu", "tanh", "identity")

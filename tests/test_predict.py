@@ -13,9 +13,9 @@ from PIL import Image
 
 import jaxprop as jp
 import predict
-from jaxprop.checkpoints import save_params
-from jaxprop.datasets import load_dataset
+from jaxprop.data.datasets import load_dataset
 from lab.common import run
+from lab.user_code import load_function
 
 SIZES = (784, 16, 16, 10)
 NETWORK = jp.mlp(SIZES)
@@ -26,8 +26,13 @@ PARAMS = jax.tree.map(lambda leaf: 10 * leaf, NETWORK.init(jax.random.key(0)))
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("run") / "params.npz"
-    save_params(path, PARAMS, SIZES, "sigmoid")
+    save(path, SIZES, PARAMS)
     return path
+
+
+def save(path: Path, sizes: tuple[int, ...], params) -> None:
+    """As `train.py` leaves them."""
+    jp.save_params(path, jp.mlp(sizes), params, sizes=sizes, activation="sigmoid")
 
 
 def ask(*arguments: object) -> int:
@@ -57,6 +62,15 @@ def test_a_bar_is_as_long_as_its_activation(capsys):
     predict.print_bars(np.linspace(0, 1, 10, dtype=np.float32))
     blocks = [len(re.findall("[▏▎▍▌▋▊▉█]", line)) for line in capsys.readouterr().out.splitlines()]
     assert blocks == [int(np.ceil(400 * i // 9 / 8)) for i in range(10)]  # whole eighths of 50 blocks
+
+
+def test_bars_of_outputs_outside_of_0_to_1_start_at_0(capsys):
+    """A network of somebody's own may answer with any numbers: here from -5 to 4, on a line of 9 of 50 blocks."""
+    predict.print_bars(np.arange(-5.0, 5.0))
+    lines = [line[2:52] for line in capsys.readouterr().out.splitlines()]
+    assert all(line[:27].strip() and not line[28:].strip() for line in lines[:5])
+    assert lines[5].strip() == ""
+    assert all(not line[:27].strip() and line[28:].strip() for line in lines[6:])
 
 
 def test_a_drawing_is_answered_as_the_digit_that_it_shows(saved, tmp_path, capsys):
@@ -112,7 +126,7 @@ def test_unknown_options_and_values_end_with_exit_code_2(saved, capsys, options)
 
 @pytest.mark.parametrize(("sizes", "complaint"), [((64, 10), "inputs (64,)"), ((784, 5), "outputs (5,)")])
 def test_a_network_that_reads_something_else_is_refused(tmp_path, capsys, sizes, complaint):
-    save_params(tmp_path / "other.npz", jp.mlp(sizes).init(jax.random.key(0)), sizes, "sigmoid")
+    save(tmp_path / "other.npz", sizes, jp.mlp(sizes).init(jax.random.key(0)))
     assert ask(tmp_path / "other.npz", "--test-index", "0") == 2
     assert complaint in capsys.readouterr().err
 
@@ -126,8 +140,71 @@ def test_a_file_of_parameters_that_is_damaged_is_refused(saved, tmp_path, capsys
 
 def test_numbers_that_are_not_finite_end_with_exit_code_3(tmp_path, capsys):
     params = jax.tree.map(lambda leaf: leaf * np.nan, PARAMS)
-    save_params(tmp_path / "diverged.npz", params, SIZES, "sigmoid")
+    save(tmp_path / "diverged.npz", SIZES, params)
     assert ask(tmp_path / "diverged.npz", "--test-index", "0") == 3
     printed = capsys.readouterr()
     assert "not finite" in printed.err
     assert "answer" not in printed.out
+
+
+OWN = """
+import jaxprop as jp
+
+def _flatten():
+    def forward(params, x):
+        return x.reshape(-1), x.shape
+
+    def backward(params, shape, dy):
+        return (), dy.reshape(shape)
+
+    return jp.Layer("flatten", lambda key, shape: ((), (shape[0] * shape[1],)), forward, backward)
+
+def network():
+    return jp.Network((_flatten(), jp.dense(10), jp.tanh()), (28, 28))
+
+def another():
+    return jp.Network((_flatten(), jp.dense(10), jp.sigmoid()), (28, 28))
+
+def no_network():
+    return 10
+
+def raises():
+    raise RuntimeError("the cat sat on it")
+"""
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    """The parameters of a network of somebody's own, which takes pictures as they are; its file lies beside them."""
+    (tmp_path / "own.py").write_text(OWN)
+    network = load_function("--network", f"{tmp_path / 'own.py'}:network")()
+    jp.save_params(tmp_path / "params.npz", network, network.init(jax.random.key(3)))
+    return tmp_path / "params.npz"
+
+
+def test_a_network_of_ones_own_answers_pictures_of_the_shape_that_it_takes(own, capsys):
+    assert ask(own, "--network", f"{own.parent / 'own.py'}:network", "--test-index", "4") == 0
+    _, *bars, answer, _ = capsys.readouterr().out.splitlines()
+    (_, weights, _) = jp.load_params(own, load_function("--network", f"{own.parent / 'own.py'}:network")())
+    pixels = np.asarray(load_dataset("digits").test.images[4]).reshape(-1) / 255
+    expected = np.tanh(np.asarray(weights.W) @ pixels)
+    np.testing.assert_allclose([float(bar.split()[-1]) for bar in bars], expected, atol=1e-4)  # four digits are printed
+    assert answer == f"answer: {expected.argmax()}"
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (None, "name the function that does with --network FILE.py:function"),
+        ("another", "is of Network([flatten, dense(10), tanh], in_shape=(28, 28)): expected parameters of Network("),
+        ("no_network", "returned a int: expected a jaxprop.Network"),
+        ("raises", "raised RuntimeError, which says: the cat sat on it"),
+        ("absent", "has nothing of the name 'absent'"),
+    ],
+)
+def test_parameters_are_refused_without_the_network_that_they_are_of(own, capsys, function, complaint):
+    named = [] if function is None else ["--network", f"{own.parent / 'own.py'}:{function}"]
+    assert ask(own, *named, "--test-index", "4") == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1

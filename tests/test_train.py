@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import train
-from jaxprop.checkpoints import load_params
+from jaxprop.run.parameters import load_params
 from lab import train_task
 from lab.common import run
 from lab.train_options import options_before

@@ -19,7 +19,7 @@ import pytest
 
 import train
 from jaxprop import training_run
-from jaxprop.resume import newest_checkpoint
+from jaxprop.run.checkpoints import newest_checkpoint
 from lab.common import run
 from lab.train_options import TrainOptions, options_before
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from benchmarking.epoch_times import REFERENCE
 from benchmarking.peers import BY_AUTODIFF, BY_HAND
 from benchmarking.time_to_accuracy import STAGES, median_seconds
-from jaxprop.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, styled
+from lab.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, styled
 
 GREY = "#777777"
 COLOURS = {BY_HAND: BLUE, BY_AUTODIFF: SKY, REFERENCE: GREY}  # all others are of one colour

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from benchmarking.peers import BY_AUTODIFF, BY_HAND, NUMPY, TORCH
-from jaxprop.figures import BLUE, GREEN, SKY, VERMILION, new_figure, styled
+from lab.figures import BLUE, GREEN, SKY, VERMILION, new_figure, styled
 
 LINES = {BY_HAND: (BLUE, "o"), BY_AUTODIFF: (SKY, "s"), NUMPY: (GREEN, "^"), TORCH: (VERMILION, "D")}
 LABELS = {

@@ -9,7 +9,7 @@ import optax
 
 import jaxprop as jp
 from benchmarking.work import Order, Params, Trainer, Work, shuffler
-from jaxprop.devices import DeviceName, select_device
+from jaxprop.run.devices import DeviceName, select_device
 
 
 def by_hand(work: Work, device: DeviceName) -> Trainer:

@@ -15,9 +15,9 @@ import optax
 import jaxprop as jp
 from benchmarking.costs_against import multiply_adds
 from benchmarking.rounds import median_ratio
-from jaxprop.ensembles import init_ensemble, make_ensemble_epoch
-from jaxprop.timing import interleave
-from lab import lesson
+from jaxprop.run.ensembles import init_ensemble, make_ensemble_epoch
+from lab.timing import interleave
+from lab import running_example
 from lab.common import progress
 
 NETWORKS, STEPS, SIDE = 64, 60, 2048
@@ -37,12 +37,12 @@ def measure(examples: jp.Examples, seed: int, smoke: bool) -> list[Row]:
 
 def compare(hand: str, examples: jp.Examples, seed: int, networks: int, steps: int, side: int, repeats: int) -> Row:
     """One network, `networks` of them at once, and a product of matrices of `side` rows, by turns."""
-    network, optimizer = jp.mlp(lesson.SIZES), optax.sgd(lesson.LEARNING_RATE)
+    network, optimizer = jp.mlp(running_example.SIZES), optax.sgd(running_example.LEARNING_RATE)
     step = jp.make_step(HANDS[hand](network, jp.squared_error), optimizer)
     keys, data = jax.random.split(jax.random.key(seed), networks), jax.device_put(examples)
     together = init_ensemble(network, optimizer, keys)
     alone = jax.tree.map(lambda leaf: leaf[0], together)
-    order = np.random.default_rng(seed).integers(0, len(examples.labels), (steps, lesson.BATCH_SIZE)).astype(np.int32)
+    order = np.random.default_rng(seed).integers(0, len(examples.labels), (steps, running_example.BATCH_SIZE)).astype(np.int32)
     matrix = jax.random.normal(jax.random.key(seed), (side, side))
     epoch, epochs, product = jax.jit(jp.make_epoch(step)), jax.jit(make_ensemble_epoch(step)), jax.jit(jnp.matmul)
     calls: dict[str, Callable] = {
@@ -51,7 +51,7 @@ def compare(hand: str, examples: jp.Examples, seed: int, networks: int, steps: i
         "product": lambda: product(matrix, matrix),
     }
     seconds = interleave(calls, repeats)
-    work, largest_work = networks * steps * gradient_flops(lesson.SIZES, lesson.BATCH_SIZE), 2 * side**3
+    work, largest_work = networks * steps * gradient_flops(running_example.SIZES, running_example.BATCH_SIZE), 2 * side**3
     return {
         "hand": hand,
         "networks": networks,

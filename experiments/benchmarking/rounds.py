@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxprop.timing import interleave
+from lab.timing import interleave
 
 # The idle threads of one library go on looking for work for some 30 ms, and would take a core from the next peer: 100
 # steps of jaxprop took 14 ms, but 20 to 37 ms straight after NumPy or PyTorch.

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarking.alone import environment
 from benchmarking.peers import PEERS, TORCH
-from jaxprop.datasets import Dataset
+from jaxprop.data.datasets import Dataset
 from lab.common import Options, progress
 
 ACCURACY = 0.93

@@ -7,7 +7,7 @@ import numpy as np
 
 import jaxprop as jp
 from benchmarking.rounds import median_ratio
-from jaxprop.timing import compile_apart, interleave
+from lab.timing import compile_apart, interleave
 from lab.common import progress
 
 NETWORKS = ((784, 16, 16, 10), (784, 128, 64, 10), (784, 1024, 1024, 10))

@@ -10,15 +10,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PRNGKeyArray
 
 import jaxprop as jp
-from jaxprop.autodiff import ValueAndGrad
-from jaxprop.batches import Batch
-from jaxprop.compare import compare, per_example_scale
-from jaxprop.comparison import Comparison
-from jaxprop.differences import central_differences, name_coordinates, relu_pattern
-from jaxprop.layers import Params
-from jaxprop.referees import forward_mode, hvp, in_float64
-from jaxprop.timing import compile_apart, interleave
-from lab.lesson import snapshots
+from jaxprop.gradients import ValueAndGrad
+from jaxprop.data.batches import Batch
+from jaxprop.verify.comparison import compare, per_example_scale
+from jaxprop.verify.report import Comparison
+from jaxprop.verify.oracles import central_differences, name_coordinates, relu_pattern
+from jaxprop.layers.core import Params
+from jaxprop.verify.oracles import forward_mode, hvp, in_float64
+from lab.timing import compile_apart, interleave
+from lab.running_example import snapshots
 
 HANDS = {"backprop": jp.backprop, "autodiff": jp.autodiff}
 

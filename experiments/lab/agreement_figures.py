@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from jaxprop.figures import BLUE, GREEN, VERMILION, new_figure, styled
+from lab.figures import BLUE, GREEN, VERMILION, new_figure, styled
 
 FLOOR = 1e-17  # below what float64 can tell from 1; 0 has no logarithm
 

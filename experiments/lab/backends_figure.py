@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxprop.figures import BLUE, ORANGE, VERMILION, new_figure, styled
+from lab.figures import BLUE, ORANGE, VERMILION, new_figure, styled
 from lab.precisions import BFLOAT16, DEFAULT, HIGHEST, Way, envelope
 
 # The default is drawn first, and larger: where it is the highest, it is seen around it.

@@ -9,16 +9,16 @@ import numpy as np
 import optax
 
 import jaxprop as jp
-from jaxprop.batches import Batch
-from jaxprop.comparison import Comparison
-from jaxprop.layers import Params
-from jaxprop.timing import interleave
+from jaxprop.data.batches import Batch
+from jaxprop.verify.report import Comparison
+from jaxprop.layers.core import Params
+from lab.timing import interleave
 from jaxprop.training import Epoch, Order
-from lab import lesson
+from lab import running_example
 from lab.precisions import Way, cast, compiled, envelope
 
 HANDS = {"by hand": jp.backprop, "autodiff": jp.autodiff}
-OPTIMIZER = optax.sgd(lesson.LEARNING_RATE)
+OPTIMIZER = optax.sgd(running_example.LEARNING_RATE)
 
 
 class Measured(NamedTuple):

@@ -8,9 +8,9 @@ import jax
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxprop import runs
-from jaxprop.comparison import as_json
-from jaxprop.figures import save_figure
+from jaxprop.run import folders as runs
+from jaxprop.verify.report import as_json
+from lab.figures import save_figure
 from lab.common import Options, first_line, print_wide, settings
 
 

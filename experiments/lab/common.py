@@ -14,9 +14,9 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxprop.devices import Device, DeviceName, describe_device, keep_compiled, select_device
+from jaxprop.run.devices import Device, DeviceName, describe_device, keep_compiled, select_device
 from jaxprop.errors import BadInput
-from jaxprop.processes import LostProcess
+from jaxprop.run.processes import LostProcess
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 import jax
 
-from jaxprop import runs
-from jaxprop.check import Check, check
-from jaxprop.compare import compare
-from jaxprop.devices import Device
-from jaxprop.differences import finite_differences
+from jaxprop.run import folders as runs
+from jaxprop.verify.checking import Check, check
+from jaxprop.verify.comparison import compare
+from jaxprop.run.devices import Device
+from jaxprop.verify.oracles import finite_differences
 from jaxprop.errors import BadInput
-from jaxprop.probes import Probe
-from jaxprop.referees import in_float64
+from jaxprop.verify.suite import Probe
+from jaxprop.verify.oracles import in_float64
 from lab.common import print_wide
 
 # Extrapolated differences of a smooth loss in float64 keep nine digits or more; a mistake leaves none or two.

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprop.devices import Device, DeviceName, select_device
+from jaxprop.run.devices import Device, DeviceName, select_device
 from jaxprop.errors import BadInput
-from lab import lesson
+from lab import running_example
 
 HIGHEST, DEFAULT, BFLOAT16 = "float32, highest", "float32, default", "bfloat16"
 
@@ -68,7 +68,7 @@ def envelope(bits: int) -> float:
     is as often up as down, so that about sqrt(K) u is to be expected (Higham and Mary, "A new approach to
     probabilistic rounding error analysis", 2019). The terms of a sum do not count, for sums are kept in float32.
     """
-    layers = len(lesson.SIZES) - 1
+    layers = len(running_example.SIZES) - 1
     return (_ROUNDINGS_OF_A_LAYER * layers + _ROUNDINGS_OF_THE_COST) * 2.0 ** -(bits + 1)
 
 

@@ -10,13 +10,20 @@ import tyro
 
 from jaxprop.errors import BadInput
 from jaxprop.networks import Activation
-from jaxprop.resume import newest_checkpoint
+from jaxprop.run.checkpoints import newest_checkpoint
 from lab.common import Options
 
 LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 # Options that decide none of the numbers: a run that goes on may have others than it had.
 HARMLESS = {
-    *("archives", "checkpoint_every", "device", "devices", "figures", "keep_compiled", "peer_timeout", "resume"),
+    "archives",
+    "checkpoint_every",
+    "device",
+    "devices",
+    "figures",
+    "keep_compiled",
+    "peer_timeout",
+    "resume",
     "smoke",
 }
 
@@ -29,6 +36,10 @@ class TrainOptions(Options):
     """Neurons in each hidden layer."""
     activation: Activation = "sigmoid"
     """Of the hidden layers; the outputs are sigmoids."""
+    network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:f", help_behavior_hint="")] = None
+    """Your own network instead: a function that returns a jaxprop.Network with 784 inputs in any shape, 10 outputs."""
+    cost: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:c", help_behavior_hint="")] = None
+    """Your own jaxprop.Cost instead of the sum of squared differences."""
     batch_size: int = 100
     """Examples in a mini-batch."""
     learning_rate: Annotated[
@@ -48,7 +59,7 @@ class TrainOptions(Options):
     ] = None
     """Passes over the training examples."""
     gradient: Literal["backprop", "autodiff"] = "backprop"
-    """Who derives the gradient: a person, or JAX."""
+    """backprop: manual, by the backward functions of the layers; autodiff: by jax.grad."""
     devices: Annotated[int | Literal["all"], tyro.conf.arg(metavar="N|all")] = 1
     """How many devices share each mini-batch. More than one are those of all processes that the environment names."""
     peer_timeout: Annotated[int, tyro.conf.arg(metavar="SECONDS")] = 100

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 import jaxprop as jp
-from jaxprop import runs
-from jaxprop.diagnosis import Diagnosis
 from jaxprop.layers import Params
-from jaxprop.resume import Checkpoint
-from jaxprop.training_run import Row
+from jaxprop.run import folders
+from jaxprop.run.checkpoints import Checkpoint
+from jaxprop.run.diagnosis import Diagnosis
+from jaxprop.run.training_run import Row
 
 
 def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_seconds: float) -> None:
@@ -29,22 +29,24 @@ def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_secon
         "examples_per_second": here.step * batch_size / seconds,
         **here.origin,
     }
-    runs.write_json(folder / "results.json", results)
+    folders.write_json(folder / "results.json", results)
 
 
 def save_figures(folder: Path, rows: list[Row], test: jp.Examples, params: Params, outputs: jax.Array) -> None:
-    from jaxprop import figures  # here, so that nobody waits for matplotlib before training starts
+    from lab import figures  # here, so that nobody waits for matplotlib before training starts
 
     images, labels, answers = np.asarray(test.images), np.asarray(test.labels), np.argmax(outputs, axis=1)
     figures.save_figure(folder / "learning_curves.png", figures.learning_curves(rows))
     figures.save_figure(folder / "answers.png", figures.answers(images, labels, answers))
     figures.save_figure(folder / "confusion.png", figures.confusion(labels, answers))
-    figures.save_figure(folder / "first_layer.png", figures.first_layer(np.asarray(params[0].W)))
+    first = params[0]
+    if isinstance(first, jp.Dense) and first.W.shape[1] == images[0].size:  # one weight a pixel makes a picture
+        figures.save_figure(folder / "first_layer.png", figures.first_layer(np.asarray(first.W)))
 
 
 def report_diagnosis(folder: Path, found: Diagnosis) -> None:
     path = folder / "diagnosis.json"
-    runs.write_json(path, found._asdict())
-    where = "" if found.layer is None else f" of layer {found.layer}"
+    folders.write_json(path, found._asdict())
+    where = "" if found.layer is None else f" of layer {found.layer} ({found.layer_name})"
     first = f"in step {found.step} (epoch {found.epoch}), first the {found.quantity}{where}"
     print(f"error: numbers that are not finite {first}; {'; '.join(found.advice)}; see {path}", file=sys.stderr)

@@ -1,96 +1,153 @@
-"""The work of `train.py`: the examples, and everything that the run calls, compiled ahead."""
+"""The work of `train.py`: the network, the examples, and everything that the run calls, compiled ahead."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 import jaxprop as jp
-from jaxprop.autodiff import ValueAndGrad
-from jaxprop.batches import check_examples
-from jaxprop.datasets import load_dataset
-from jaxprop.devices import deterministic_options
-from jaxprop.diagnosis import diagnose
-from jaxprop.networks import mlp_layers
-from jaxprop.parallel import average_over_devices, make_parallel_epoch
-from jaxprop.resume import Checkpoint
-from jaxprop.training_run import Task
+from jaxprop.data.batches import CLASSES
+from jaxprop.run.checkpoints import Checkpoint
+from jaxprop.run.devices import deterministic_options
+from jaxprop.run.placement import jit_over, local, place
+from jaxprop.run.training_run import Task
+from jaxprop.training import Data, Epoch, Order, ToBatch
 from lab.train_options import TrainOptions
+from lab.user_code import load_function, load_object
 
-HANDS = {"autodiff": jp.autodiff, "backprop": jp.backprop}
+GRADIENTS = {"autodiff": jp.autodiff, "backprop": jp.backprop}
+
+
+class Problem(NamedTuple):
+    """What is trained, for which cost, on which examples."""
+
+    network: jp.Network
+    sizes: list[int] | None  # of a multi-layer perceptron; None for a network of the user's
+    cost: jp.Cost
+    to_batch: ToBatch
+    train: jp.Examples  # both in the memory of the host
+    test: jp.Examples
+
+
+def pose(options: TrainOptions) -> Problem:
+    """What the options ask for. Raises `BadInput` where the parts do not fit each other."""
+    network, sizes = choose_network(options)
+    cost = choose_cost(options)
+    train, test = load_examples(options, network)
+    if network.out_shape != (CLASSES,):
+        raise jp.BadInput(f"the outputs of {network} have shape {network.out_shape}: expected (10,), one a digit")
+    to_batch = partial(jp.as_batch, in_shape=network.in_shape, one_hot=not cost.takes_labels)
+    return Problem(network, sizes, cost, to_batch, train, test)
+
+
+def choose_network(options: TrainOptions) -> tuple[jp.Network, list[int] | None]:
+    """The network, and the sizes of its layers where it is a multi-layer perceptron."""
+    if options.network is None:
+        sizes = [784, *options.hidden, CLASSES]
+        return jp.mlp(sizes, options.activation), sizes
+    if options.hidden != TrainOptions.hidden or options.activation != TrainOptions.activation:
+        raise jp.BadInput(f"--network {options.network} has all layers: leave --hidden and --activation out")
+    network = load_function("--network", options.network)()
+    if not isinstance(network, jp.Network):
+        given = type(network).__name__
+        raise jp.BadInput(f"--network {options.network} returned a {given}: expected a jaxprop.Network")
+    return network, None
+
+
+def choose_cost(options: TrainOptions) -> jp.Cost:
+    """The squared error, or what `--cost` names."""
+    if options.cost is None:
+        return jp.squared_error
+    cost = load_object("--cost", options.cost)
+    if not isinstance(cost, jp.Cost):
+        raise jp.BadInput(f"--cost {options.cost} is a {type(cost).__name__}: expected a jaxprop.Cost")
+    return cost
 
 
 def load_examples(options: TrainOptions, network: jp.Network) -> tuple[jp.Examples, jp.Examples]:
     """The examples to train on and those to score on."""
-    dataset = load_dataset(options.dataset, options.archives)
+    dataset = jp.load_dataset(options.dataset, options.archives)
     train, test = dataset.train, dataset.test
     if options.validation:
         n = len(train.labels) - options.validation
         if not 1 <= n < len(train.labels):
             raise jp.BadInput(f"--validation is {options.validation}: expected 0 to {len(train.labels) - 1}")
-        train, test = jp.Examples(*(x[:n] for x in train)), jp.Examples(*(x[n:] for x in train))
-    check_examples(train, network.in_shape)
+        test = jp.Examples(train.images[n:], train.labels[n:])
+        train = jp.Examples(train.images[:n], train.labels[:n])
+    jp.check_examples(train, network.in_shape)
     return train, test
 
 
 def compile_epoch(
-    gradient: ValueAndGrad, optimizer: optax.GradientTransformation, mesh: Mesh | None, flags: dict[str, bool]
-) -> Any:
-    """The epoch on one device, or on those of a mesh, where the average goes over the devices too."""
-    if mesh is None:
-        return jax.jit(jp.make_epoch(jp.make_step(gradient, optimizer)), compiler_options=flags)
-    shared = jp.make_step(average_over_devices(gradient), optimizer)
-    return make_parallel_epoch(jp.make_epoch(shared), mesh, flags)
+    epoch: Epoch, state: jp.State, data: Data, order: Order, lengths: set[int], mesh: Mesh | None, flags: dict[str, Any]
+) -> Epoch:
+    """The epoch, compiled ahead for calls of so many steps; a call of another length is compiled when it comes.
+
+    mesh: the devices that share each mini-batch, on which `data` are placed; the state goes there and comes back.
+    """
+    program = jax.jit(epoch, compiler_options=flags) if mesh is None else jit_over(mesh, epoch, flags)
+    there = state if mesh is None else place(state, mesh)
+    compiled = {length: program.lower(there, data, order[:length]).compile() for length in lengths}
+
+    def call(state: jp.State, data: Data, order: Order) -> Any:
+        ready = compiled.get(len(order), program)
+        return ready(state, data, order) if mesh is None else local(ready(place(state, mesh), data, order))
+
+    return call
 
 
 def compile_task(
     options: TrainOptions,
+    problem: Problem,
     optimizer: optax.GradientTransformation,
     here: Checkpoint,
-    train: jp.Examples,
-    test: jp.Examples,
     mesh: Mesh | None,
 ) -> Task:
     """Everything that the run calls, compiled ahead, so that no time of training contains compilation.
 
-    train, test: in the memory of the host. mesh: the devices that share each mini-batch; None for one that does not.
+    mesh: the devices that share each mini-batch; None for one that does not.
     """
-    sizes, epochs, params = here.config["sizes"], here.config["epochs"], here.state.params
-    network = jp.mlp(sizes, options.activation)
-    gradient = HANDS[options.gradient](network, jp.squared_error)
+    network, cost, to_batch = problem.network, problem.cost, problem.to_batch
+    gradient = GRADIENTS[options.gradient](network, cost)
     flags = deterministic_options(here.origin["device"]["platform"]) if options.deterministic else {}
-    epoch = compile_epoch(gradient, optimizer, mesh, flags)
-    scored = jax.device_put((train, test))
-    examples = scored[0] if mesh is None else train
-    order = jp.epoch_order(here.key, len(train.labels), options.batch_size)
+    test = jax.device_put(problem.test)
+    if mesh is None:
+        data = train = jax.device_put(problem.train)
+    else:
+        data = place(problem.train, mesh)
+        train = local(data)
+    order = jp.epoch_order(here.key, len(problem.train.labels), options.batch_size)
     per_call = min(options.steps_per_call or len(order), len(order))
-    for rows in {per_call, len(order) % per_call} - {0}:
-        epoch.lower(here.state, examples, order[:rows]).compile()
-    evaluate = jax.jit(jp.make_evaluate(network, jp.squared_error), compiler_options=flags)
-    scores = [evaluate.lower(params, some).compile() for some in scored]
+    lengths = {per_call, len(order) % per_call} - {0}
+    epoch = jp.make_epoch(jp.make_step(gradient, optimizer), to_batch)
+    epoch = compile_epoch(epoch, here.state, data, order, lengths, mesh, flags)
+    evaluate = jax.jit(jp.make_evaluate(network, cost, to_batch), compiler_options=flags)
+    on_train = evaluate.lower(here.state.params, train).compile()
+    on_test = evaluate.lower(here.state.params, test).compile()
 
     fitting = partial(
         jp.fit,
         epoch,
-        examples=examples,
+        data=data,
         key=here.key,
         batch_size=options.batch_size,
-        epochs=epochs,
+        epochs=here.config["epochs"],
         steps_per_call=per_call,
     )
     return Task(
         fitting=fitting,
-        score=lambda params: (scores[0](params, scored[0]), scores[1](params, scored[1])),
+        score=lambda params: (on_train(params, train), on_test(params, test)),
         diagnose=partial(
-            diagnose,
+            jp.diagnose,
             fitting=fitting,
             value_and_grad=gradient,
-            layers=mlp_layers(sizes, options.activation),
-            cost=jp.squared_error,
-            examples=examples,
+            network=network,
+            cost=cost,
+            data=train,
+            to_batch=to_batch,
         ),
         steps=len(order),
-        total=epochs * len(order),
+        total=here.config["epochs"] * len(order),
     )

@@ -1,0 +1,73 @@
+"""What people bring along: functions and objects of their own Python files, and whose mistake an error in them is."""
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxprop.errors import BadInput
+
+
+def load_object(option: str, place: str) -> Any:
+    """Whatever `place`, written `FILE.py:name`, names: a function, a `jaxprop.Cost`, a number.
+
+    option: the option of the command line that gave the place, such as `--cost`, for the text of errors.
+
+    Raises `BadInput` where there is no such file, no such name in it, or where the file itself raises something.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file)
+    if not file or not path.is_file():
+        raise BadInput(f"{option} is {place!r}: expected FILE.py:name with a file that exists")
+    module = _module(option, place, path)
+    if not hasattr(module, name):
+        raise BadInput(f"{option} is {place!r}: {file} has nothing of the name {name!r}")
+    return getattr(module, name)
+
+
+def load_function(option: str, place: str) -> Callable:
+    """The function that `place`, written `FILE.py:name`, names. Whatever it raises when called becomes a `BadInput`.
+
+    Raises `BadInput` as `load_object` does, and where what is named cannot be called.
+    """
+    function = load_object(option, place)
+    if not callable(function):
+        raise BadInput(f"{option} is {place!r}: expected a function, and that is a {type(function).__name__}")
+    return _of_user(option, place, function)
+
+
+def _module(option: str, place: str, path: Path) -> ModuleType:
+    """The file as a module, run once however many of its names are asked for: its classes are then the same for all."""
+    name = f"user_code:{path.resolve()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{option} is {place!r}: expected a file of Python, named FILE.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses look their own module up there
+    try:
+        _of_user(option, place, spec.loader.exec_module)(module)
+    except BadInput:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _of_user(option: str, place: str, function: Callable) -> Callable:
+    """The same function; whatever it raises becomes a `BadInput` that says whose function it is."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        # Anything at all may come out of somebody else's code. A file that calls sys.exit would end the script, and
+        # with exit code 0 pass for a success.
+        except (Exception, SystemExit) as error:
+            said = next(iter(str(error).splitlines()), "nothing")
+            raise BadInput(f"{option} {place} raised {type(error).__name__}, which says: {said}") from error
+
+    return call

@@ -1,0 +1,145 @@
+"""L1, L2, L8: what the network answers and what that costs, worked out once more in NumPy.
+
+L1 says: 784 pixel values, two hidden layers of 16 neurons and 10 outputs, one a digit, of which the brightest is the
+answer. L8: an activation is the sum of the previous activations, each times its weight, plus a bias, passed through a
+sigmoid or a ReLU. L2: the cost of one example is the sum over the outputs of (a - y)^2, y being 1 at the right digit
+and 0 elsewhere. That is all: it takes five lines of NumPy, which share nothing with the layers that they check.
+
+Look at which output is the brightest, and at which outputs make up the cost.
+"""
+
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+import jaxprop as jp
+from lab.figures import BLUE, VERMILION, new_figure, styled
+from jaxprop.layers.core import Params
+from jaxprop.networks import Activation
+from lab import running_example
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, run
+
+RATES: dict[Activation, float] = {"sigmoid": running_example.LEARNING_RATE, "relu": 0.1}
+STEPS = 300  # of training, so that there are answers worth the name
+PICTURES = 1000
+
+
+class Reading(NamedTuple):
+    """What a network makes of the first test pictures."""
+
+    parameters: int
+    outputs: Float[np.ndarray, "N 10"]
+    costs: Float[np.ndarray, " N"]
+    accuracy: float
+    outputs_in_numpy: Float[np.ndarray, "N 10"]
+    targets: Float[np.ndarray, "N 10"]
+    image: UInt8[np.ndarray, "28 28"]  # the first one
+
+
+def measure(options: Options) -> dict[str, Reading]:
+    data = running_example.load(options)
+    tested = jp.Examples(*(x[:PICTURES] for x in data.test))
+    inputs, targets = map(np.asarray, running_example.whole(tested))
+    init_key, order_key = jax.random.split(jax.random.key(options.seed))
+    readings = {}
+    for activation, rate in RATES.items():
+        network = jp.mlp(running_example.SIZES, activation)
+        start = network.init(init_key)
+        (params,) = running_example.snapshots(network, start, data.train, [STEPS], key=order_key, rate=rate)
+        scores = jax.jit(jp.make_evaluate(network, jp.squared_error))(params, tested)
+        costs, _ = jp.per_example(network, jp.squared_error)(params, (inputs, targets))
+        readings[activation] = Reading(
+            jp.count_parameters(params),
+            np.asarray(scores.outputs),
+            np.asarray(costs),
+            float(scores.accuracy),
+            outputs_in_numpy(params, inputs, activation),
+            targets,
+            np.asarray(tested.images[0]),
+        )
+    return readings
+
+
+def outputs_in_numpy(params: Params, a: Float[np.ndarray, "N 784"], activation: str) -> Float[np.ndarray, "N 10"]:
+    *hidden, last = ((np.asarray(layer.W), np.asarray(layer.b)) for layer in params[::2])
+    for W, b in hidden:
+        z = a @ W.T + b
+        a = np.maximum(z, 0) if activation == "relu" else 1 / (1 + np.exp(-z))
+    return 1 / (1 + np.exp(-(a @ last[0].T + last[1])))
+
+
+def claims(readings: dict[str, Reading]) -> list[Claim]:
+    found = [
+        Claim(
+            "L1", "parameters", readings["sigmoid"].parameters, "within", 13_002,
+            because="784*16 + 16, 16*16 + 16 and 16*10 + 10",
+        )
+    ]  # fmt: skip
+    for activation, (_, outputs, costs, accuracy, in_numpy, targets, _) in readings.items():
+        right = float(np.mean(np.argmax(in_numpy, axis=1) == np.argmax(targets, axis=1)))
+        cost_in_numpy = np.sum((in_numpy - targets) ** 2, axis=1)
+        found += [
+            Claim(
+                "L8", f"with {activation}, furthest that an output is from NumPy's",
+                float(np.abs(outputs - in_numpy).max()), "at most", 1e-12,
+                because="sums of up to 785 float64 numbers in another order: some 1e-15",
+            ),
+            Claim(
+                "L2", f"with {activation}, furthest that the cost of a picture is from NumPy's",
+                float(np.abs(costs - cost_in_numpy).max()), "at most", 1e-12,
+                because="the same sums, and ten numbers of at most 1 more",
+            ),
+            Claim(
+                "L1", f"with {activation}, share read rightly; expected is that of NumPy's brightest outputs",
+                accuracy, "within", right, tolerance=1e-6,
+                because="the same answers; the mean of yes and no is a float32",
+            ),
+        ]  # fmt: skip
+    return found
+
+
+def tables(readings: dict[str, Reading]) -> dict[str, list[dict[str, Any]]]:
+    first = readings["sigmoid"]
+    rows = [
+        {"output": j, "activation": a, "target": y, "cost": (a - y) ** 2}
+        for j, (a, y) in enumerate(zip(first.outputs[0], first.targets[0], strict=True))
+    ]
+    return {"one_answer": rows}
+
+
+@styled
+def figures(readings: dict[str, Reading]) -> dict[str, Figure]:
+    first, digits = readings["sigmoid"], range(10)
+    outputs, targets = first.outputs[0], first.targets[0]
+    figure = new_figure(10, 4.2)
+    picture, answer, cost = figure.subplots(1, 3)
+    picture.imshow(first.image, cmap="gray_r")
+    picture.axis("off")
+    answer.bar(digits, outputs, color=BLUE, label="output a")
+    answer.plot(digits, targets, "_", color=VERMILION, markersize=16, markeredgewidth=2.5, label="wanted y")
+    answer.set(ylim=(-0.02, 1.2), ylabel="activation", title="The brightest output is the answer")
+    answer.legend(ncols=2, loc="upper center")
+    cost.bar(digits, (outputs - targets) ** 2, color=BLUE)
+    cost.set(ylabel="(a − y)²", title=f"The cost is their sum: {first.costs[0]:.3f}")
+    for axes in (answer, cost):
+        axes.set(xticks=digits, xlabel="output")
+    figure.suptitle(
+        f"The network reads a {np.argmax(outputs)}; it is a {np.argmax(targets)}", x=0.01, ha="left", size=18
+    )
+    return {"one_answer": figure}
+
+
+EXPERIMENT = Experiment("forward", measure, claims, tables, figures)
+
+
+def main(options: Options) -> int:
+    return conduct(EXPERIMENT, options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Options))

@@ -1,0 +1,1 @@
+"""Data sets, drawings, and the way from labelled images to batches."""

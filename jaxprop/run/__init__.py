@@ -1,0 +1,1 @@
+"""Training runs: fit, evaluation, checkpoints, diagnosis, devices, and the folder that a run leaves behind."""

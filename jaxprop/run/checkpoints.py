@@ -1,0 +1,137 @@
+"""Checkpoints: where a training run stands, in a file from which it goes on as if nothing had happened.
+
+A checkpoint is one npz of `jaxprop.files`: NumPy reads it, it describes itself, every bit of it is under a checksum,
+and a rename puts it in place at once. That is why it is neither safetensors, which have no checksum and only texts
+beside the arrays, nor Orbax, which writes a folder of many files for states that no single host can hold.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxprop.errors import BadInput
+from jaxprop.files import Arrays, load_arrays, make_folder, save_arrays
+from jaxprop.run.parameters import named_leaves
+from jaxprop.training import Data, State
+
+_KIND = "checkpoint of a training run, second edition"
+
+
+class Checkpoint(NamedTuple):
+    """All that a training run needs to go on."""
+
+    state: State
+    key: PRNGKeyArray  # of the order of the examples
+    step: int  # how many are done; it says which epoch, and where in it
+    rows: list[dict[str, float]]  # of metrics.csv, one for each epoch done
+    seconds: float  # spent in the epoch that has begun
+    config: dict[str, Any]  # what decides the numbers, and whatever else is worth knowing
+    origin: dict[str, Any]  # device, versions and commit, from `folders.provenance`
+
+
+class Found(NamedTuple):
+    """A checkpoint as it was read, before it is known to fit anything."""
+
+    path: Path
+    arrays: Arrays
+    facts: dict[str, Any]
+    passed_over: list[str]  # newer ones that cannot be used, each with the reason
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint, previous: int | None) -> None:
+    """Writes `run/checkpoints/step-<n>.npz`, and then deletes all others but the previous good one.
+
+    previous: the step of that one, None where there is none.
+
+    Raises `BadInput` where it cannot be written; what was there before is there still.
+    """
+    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in named_leaves(checkpoint.state).items()}
+    arrays["key"] = np.asarray(jax.random.key_data(checkpoint.key))
+    facts = {name: getattr(checkpoint, name) for name in ("step", "rows", "seconds", "config", "origin")}
+    facts |= {"kind": _KIND, "key": str(jax.random.key_impl(checkpoint.key))}
+    folder = run / "checkpoints"
+    make_folder(folder)
+    save_arrays(folder / f"step-{checkpoint.step}.npz", arrays, facts)
+    for path in _all(run):
+        if _step(path) not in (checkpoint.step, previous):
+            path.unlink(missing_ok=True)
+
+
+def newest_checkpoint(run: Path) -> Found:
+    """The newest checkpoint of a run that is whole.
+
+    Raises `BadInput` where there is none.
+    """
+    passed_over = []
+    for path in reversed(_all(run)):
+        try:
+            arrays, facts = load_arrays(path)
+            if facts.get("kind") == "checkpoint of a training run":
+                raise BadInput(f"{path} is of an older version of jaxprop, which can go on with it; begin another run")
+            if facts.get("kind") != _KIND:
+                raise BadInput(f"{path} is no {_KIND}")
+            return Found(path, arrays, facts, passed_over)
+        except BadInput as error:
+            passed_over.append(str(error))
+    if passed_over:
+        raise BadInput(f"{run} has no checkpoint that can be used: {'; '.join(passed_over)}")
+    raise BadInput(f"{run} has no checkpoint: name the folder of a run that was begun, or begin another")
+
+
+def check_unchanged(found: Found, config: Mapping[str, Any]) -> None:
+    """Raises `BadInput` that names the first of these settings that is not what it was."""
+    was = found.facts["config"]
+    for name, value in config.items():
+        if was.get(name) != value:
+            raise BadInput(
+                f"{name} was {was.get(name)!r} in {found.path} and is {value!r} now: a run goes on as it began, "
+                "so leave it out, or begin another run"
+            )
+
+
+def restore(found: Found, like: State) -> Checkpoint:
+    """The checkpoint, bit for bit, in a state like this one, such as that before the first step.
+
+    Raises `BadInput` that names the first array that has another shape or type than there.
+    """
+    arrays, facts = dict(found.arrays), found.facts
+    key = jax.random.wrap_key_data(jnp.asarray(arrays.pop("key")), impl=facts["key"])
+    expected = {f"state{name}": leaf for name, leaf in named_leaves(like).items()}
+    for name in sorted(expected.keys() | arrays.keys()):
+        was, now = _describe(arrays.get(name)), _describe(expected.get(name))
+        if was != now:
+            raise BadInput(f"{name} was {was} in {found.path} and is {now} now: it is of another network or optimizer")
+    state = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in expected])
+    fields = {name: facts[name] for name in ("step", "rows", "seconds", "config", "origin")}
+    return Checkpoint(state=state, key=key, **fields)
+
+
+def fingerprint(data: Data) -> str:
+    """Tells data apart: by all of an array up to a megabyte, such as labels, by every hundredth row of a larger one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(data):
+        x = np.asarray(leaf)
+        digest.update(f"{x.shape} {x.dtype}".encode())
+        digest.update(np.ascontiguousarray(x if x.nbytes <= 2**20 else x[::100]).tobytes())
+    return digest.hexdigest()
+
+
+def _describe(leaf: Any) -> str:
+    return "nothing" if leaf is None else f"{leaf.dtype} of shape {leaf.shape}"
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _all(run: Path) -> list[Path]:
+    """Oldest first."""
+    named = (path for path in (run / "checkpoints").glob("step-*.npz") if re.fullmatch(r"step-\d+", path.stem))
+    return sorted(named, key=_step)

@@ -1,0 +1,131 @@
+"""Is a gradient right? One comparison for each probe and each dtype, and the leaf where the mistake is named first."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from jaxprop.costs import Cost, squared_error
+from jaxprop.errors import BadInput
+from jaxprop.gradients import ValueAndGrad as NetworkValueAndGrad
+from jaxprop.networks import Network
+from jaxprop.verify.comparison import ValueAndGrad, compare, dtype_of
+from jaxprop.verify.report import Comparison, LeafComparison, as_text
+from jaxprop.verify.suite import Probe, probe_networks, probes_for
+
+Rule = Callable[[Network, Cost], NetworkValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A comparison for each probe, first in float64, then in float32. `print` shows it; `to_dict` is for JSON."""
+
+    results: tuple[tuple[str, Comparison], ...]  # the probe's name, and what was found there
+
+    @property
+    def agree(self) -> bool:
+        """Whether every comparison agrees."""
+        return all(comparison.agree for _, comparison in self.results)
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The paths of all that was compared, nearest to the output first: the value, then the tree from its end.
+
+        For a chain of layers the end of the tree is the last layer. An error there spreads backwards to every earlier
+        one, so the first that fails is the place to look.
+        """
+        _, first = self.results[0]
+        ordered = dict.fromkeys(["value", *(leaf.path for leaf in reversed(first.leaves))])
+        return tuple(ordered | dict.fromkeys(leaf.path for _, c in self.results for leaf in c.failures))
+
+    @property
+    def failing_leaves(self) -> tuple[str, ...]:
+        """The paths of the leaves that failed at any probe, nearest to the output first."""
+        failed = {leaf.path for _, comparison in self.results for leaf in comparison.failures}
+        return tuple(path for path in self.leaves if path in failed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON knows it."""
+        probes = [{"probe": name, **comparison.to_dict()} for name, comparison in self.results]
+        return {"agree": self.agree, "failing_leaves": list(self.failing_leaves), "probes": probes}
+
+    def __rich__(self) -> Table:
+        title = f"They agree at all {len(self.results)} probes"
+        if not self.agree:
+            title = f"They do NOT agree: look at {escape(self.failing_leaves[0])} first, the nearest to the output"
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for heading in ("leaf", "failed", "scaled difference, worst", "where", "verdict there"):
+            table.add_column(heading)
+        for path in self.leaves:
+            found = [(name, c, leaf) for name, c in self.results for leaf in (c.value, *c.leaves) if leaf.path == path]
+            failed = sum(not leaf.agree for *_, leaf in found)
+            name, comparison, leaf = max(found, key=lambda entry: _badness(entry[2]))
+            scaled = "" if leaf.scaled_difference is None else f"{leaf.scaled_difference:.2g}"
+            where = f"{name}, {comparison.dtype}"
+            verdict = Text(leaf.verdict, style="red" if failed else "green")
+            table.add_row(escape(path), f"{failed} of {len(found)}", scaled, where, verdict)
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Probe]) -> Check:
+    """Runs `compare` with its default tolerances at each probe, in float64 and in float32.
+
+    reference, candidate: `(params, batch) -> (value, grads)`, of anybody's parameters and batches. They are called as
+        they are: `jax.jit` them first where that pays.
+    probes: `probes_for(network, cost)`, or your own: `[Probe("a batch of 1", params, batch), ...]`. Floats are cast to
+        the dtype that is tried; whatever else a batch holds stays as it is.
+
+    JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does, naming the probe, and on no probes.
+    """
+    results = []
+    probes = tuple(probes) if isinstance(probes, Iterable) else (probes,)
+    if not all(isinstance(probe, Probe) for probe in probes):
+        raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
+    for dtype in (jnp.float64, jnp.float32):
+        for probe in probes:
+            with jax.enable_x64(dtype == jnp.float64):
+                try:
+                    params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
+                    results.append((probe.name, compare(reference, candidate, params, batch)))
+                except BadInput as error:
+                    raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
+    if not results:
+        raise BadInput("there are no probes: expected one or more, as from jaxprop.probes_for(network)")
+    return Check(tuple(results))
+
+
+def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error) -> dict[str, Check]:
+    """`check` on every network of the suite: for a way to make gradients, such as `jaxprop.backprop`, for any network.
+
+    reference, candidate: `(network, cost) -> value_and_grad`; what they return is compiled.
+    """
+    return {
+        name: check(jax.jit(reference(network, cost)), jax.jit(candidate(network, cost)), probes_for(network, cost))
+        for name, network in probe_networks().items()
+    }
+
+
+def _badness(leaf: LeafComparison) -> tuple[bool, float]:
+    """Orders the comparisons of one leaf: those that fail after those that agree, by how much of what is allowed."""
+    scaled = math.inf if leaf.scaled_difference is None else leaf.scaled_difference
+    return not leaf.agree, scaled / leaf.tolerance if leaf.tolerance else math.inf
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    def leaf(x: Any) -> Any:
+        given = dtype_of(x)
+        if given.hasobject:
+            raise BadInput(f"it holds a {type(x).__name__}: expected arrays of numbers")
+        return jnp.asarray(x, dtype) if jnp.issubdtype(given, jnp.floating) else jnp.asarray(x)
+
+    return jax.tree.map(leaf, tree)

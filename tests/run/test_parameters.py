@@ -1,0 +1,177 @@
+"""A file of parameters says which network they are of, and is believed only as far as it is whole."""
+
+import pickle
+import random
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxprop.files import load_arrays, save_arrays
+from jaxprop.run.parameters import load_params, save_params
+from jaxprop.errors import BadInput
+from jaxprop.networks import Activation, mlp
+
+SIZES = (5, 4, 3)
+
+
+def some_params(sizes=SIZES, seed=0):
+    return mlp(sizes).init(jax.random.key(seed))
+
+
+def same(a, b) -> bool:
+    """The same tree with the same bits."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return all(
+        x.dtype == y.dtype and x.shape == y.shape and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "params.npz"
+    save_params(path, some_params(), SIZES, "sigmoid")
+    return path
+
+
+def test_a_network_and_its_parameters_come_back(path):
+    network, loaded = load_params(path)
+    assert same(loaded, some_params())
+    x = jnp.linspace(-1, 1, SIZES[0])
+    assert (network.apply(loaded, x) == mlp(SIZES).apply(some_params(), x)).all()
+
+
+@settings(max_examples=25, deadline=None)  # the first one traces for longer than the others
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=5),
+    st.sampled_from(get_args(Activation)),
+    st.sampled_from([np.float16, np.float32]),
+)
+def test_any_parameters_of_any_network_come_back(tmp_path_factory, sizes, activation, dtype):
+    path = tmp_path_factory.mktemp("params") / "params.npz"
+    shapes = jax.eval_shape(mlp(sizes, activation).init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: np.linspace(-1, 1, leaf.size, dtype=dtype).reshape(leaf.shape), shapes)
+    save_params(path, params, sizes, activation)
+    _, loaded = load_params(path)
+    assert same(loaded, params)
+
+
+def test_the_file_says_what_it_is_and_names_the_arrays_by_their_place_in_the_tree(path):
+    arrays, about = load_arrays(path)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "[0].W": (4, 5),
+        "[0].b": (4,),
+        "[2].W": (3, 4),
+        "[2].b": (3,),
+    }
+    assert about == {"sizes": [5, 4, 3], "activation": "sigmoid", "dtype": "float32", "jaxprop": about["jaxprop"]}
+
+
+def test_the_same_parameters_give_the_same_file(path, tmp_path):
+    save_params(tmp_path / "again.npz", some_params(), list(SIZES), "sigmoid")
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+    save_params(tmp_path / "other.npz", some_params(seed=1), SIZES, "sigmoid")
+    assert (tmp_path / "other.npz").read_bytes() != path.read_bytes()
+
+
+def test_float64_comes_back_where_it_is_enabled_and_is_not_rounded_where_it_is_not(tmp_path):
+    with jax.enable_x64(True):
+        params = some_params()
+        save_params(tmp_path / "params.npz", params, SIZES, "sigmoid")
+        _, loaded = load_params(tmp_path / "params.npz")
+        assert same(loaded, params)
+        assert loaded[0].W.dtype == jnp.float64
+    with pytest.raises(BadInput, match=r"holds float64, which JAX would round: load it under jax.enable_x64\(True\)"):
+        load_params(tmp_path / "params.npz")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            some_params((5, 4, 2)),
+            r"params: float32 of shape \(2, 4\) at \[2\]\.W, where mlp\(\[5, 4, 3\], 'sigmoid'\) has",
+        ),
+        (some_params((5, 3)), r"params: .*nothing at \[2\]\.W, where|params: float32 of shape \(3, 5\) at \[0\]\.W"),
+        ((), "params are nothing: expected one of float16, float32, float64"),
+        (jax.tree.map(lambda x: x.astype(jnp.bfloat16), some_params()), "params are bfloat16: expected one of"),
+        (jax.tree.map(lambda x: x.astype(jnp.int32), some_params()), "params are int32: expected one of"),
+        (some_params()[:2] + jax.tree.map(lambda x: x.astype(jnp.float16), some_params()[2:]), "float16 and float32"),
+    ],
+)
+def test_parameters_of_another_network_are_not_saved(tmp_path, params, message):
+    with pytest.raises(BadInput, match=message):
+        save_params(tmp_path / "params.npz", params, SIZES, "sigmoid")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_there_is_not_is_not_saved(tmp_path):
+    with pytest.raises(BadInput, match="activation is 'step'"):
+        save_params(tmp_path / "params.npz", some_params(), SIZES, "step")  # pyright: ignore
+    with pytest.raises(BadInput, match="sizes are"):
+        save_params(tmp_path / "params.npz", some_params(), (5,), "sigmoid")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sizes": [5, 4, 4]}, r"at \[2\]\.W, where mlp\(\[5, 4, 4\], 'sigmoid'\) has float32 of shape \(4, 4\)"),
+        ({"sizes": [5, 4, 3, 2]}, r"nothing at \[4\]\.W, where .* has float32 of shape \(2, 3\)"),
+        ({"sizes": [5, 3]}, r"float32 of shape \(4, 5\) at \[0\]\.W, where"),
+        ({"dtype": "float64"}, r"float32 of shape \(4, 5\) at \[0\]\.W, where .* has float64"),
+        ({"dtype": "object"}, r"are object: expected one of float16, float32, float64"),
+        ({"sizes": 5}, r"describes no network that jaxprop knows: sizes are 5"),
+        ({"sizes": [5, -4, 3]}, r"describes no network that jaxprop knows: sizes are"),
+        ({"activation": "step"}, r"describes no network that jaxprop knows: activation is 'step'"),
+        ({"activation": ["sigmoid"]}, r"describes no network that jaxprop knows: activation is"),
+    ],
+)
+def test_a_file_of_another_network_than_it_says_is_refused(path, change, message):
+    arrays, about = load_arrays(path)
+    save_arrays(path, arrays, about | change)
+    with pytest.raises(BadInput, match=message):
+        load_params(path)
+
+
+def test_a_file_with_more_or_fewer_arrays_than_the_network_has_is_refused(path):
+    arrays, about = load_arrays(path)
+    save_arrays(path, arrays | {"[4].W": np.zeros((2, 3), np.float32)}, about)
+    with pytest.raises(BadInput, match=r"float32 of shape \(2, 3\) at \[4\]\.W, where .* has nothing"):
+        load_params(path)
+    save_arrays(path, {name: arrays[name] for name in arrays if name != "[0].b"}, about)
+    with pytest.raises(BadInput, match=r"nothing at \[0\]\.b, where .* has float32 of shape \(4,\)"):
+        load_params(path)
+
+
+def test_a_good_file_of_something_else_is_refused(path):
+    save_arrays(path, {"train_labels": np.zeros(3)}, {"dataset": "digits"})
+    with pytest.raises(BadInput, match="does not describe a network: name a file that jaxprop saved parameters in"):
+        load_params(path)
+
+
+def test_a_thousand_flipped_bits_and_a_thousand_truncations_are_noticed_every_time(path):
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(1000):
+        flipped = bytearray(whole)
+        flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        for damaged in (flipped, whole[: rng.randrange(len(whole))]):
+            path.write_bytes(damaged)
+            with pytest.raises(BadInput, match="restore it from a copy, or make it again"):
+                load_params(path)
+
+
+def test_a_pickle_is_refused(path):
+    path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, some_params())))
+    with pytest.raises(BadInput, match="looks like a pickle"):
+        load_params(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadInput, match=r"cannot read .*params\.npz: No such file"):
+        load_params(tmp_path / "params.npz")

@@ -1,0 +1,152 @@
+"""Structured gradients: multiplied out, averaged, measured; and one of one's own, from a layer of one's own."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprop.costs import squared_error
+from jaxprop.gradients import autodiff, backprop, per_example
+from jaxprop.layers import Layer, dense, tanh
+from jaxprop.networks import Network
+from jaxprop.structured import (
+    Outer,
+    Structured,
+    expand,
+    is_structured,
+    mean_over_examples,
+    norm_squared,
+    sum_over_examples,
+)
+
+# Two examples whose products cancel: (1, 2) outer (1, 1) and (-1, 2) outer (1, -1).
+TWO = Outer(dz=jnp.array([[1.0, 2.0], [-1.0, 2.0]]), a=jnp.array([[1.0, 1.0], [1.0, -1.0]]))
+
+
+def test_expand_multiplies_out():
+    one = expand(Outer(jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0, 5.0])))
+    np.testing.assert_array_equal(one, [[3, 4, 5], [6, 8, 10]])
+    np.testing.assert_array_equal(expand(TWO), [[[1, 1], [2, 2]], [[-1, 1], [2, -2]]])
+
+
+def test_expand_leaves_everything_else_alone():
+    plain, nothing, product = expand(({"b": jnp.arange(3.0)}, (), TWO))
+    np.testing.assert_array_equal(plain["b"], [0, 1, 2])
+    assert nothing == ()
+    assert product.shape == (2, 2, 2)
+
+
+def test_the_sum_is_that_of_the_products():
+    np.testing.assert_array_equal(sum_over_examples(TWO), [[0, 2], [4, 0]])
+    np.testing.assert_array_equal(sum_over_examples({"b": jnp.array([[1.0, 2.0], [3.0, 6.0]])})["b"], [4, 8])
+
+
+def test_the_mean_of_products_is_not_the_product_of_means():
+    averaged = mean_over_examples(TWO)
+    np.testing.assert_array_equal(averaged, [[0, 1], [2, 0]])
+    product_of_means = expand(jax.tree.map(lambda factor: factor.mean(axis=0), TWO))
+    np.testing.assert_array_equal(product_of_means, [[0, 0], [2, 0]])
+
+
+def test_plain_leaves_are_averaged_over_the_examples():
+    np.testing.assert_array_equal(mean_over_examples({"b": jnp.array([[1.0, 2.0], [3.0, 6.0]])})["b"], [2, 4])
+
+
+def test_averaging_never_multiplies_out_each_example():
+    many = Outer(dz=jnp.ones((7, 3)), a=jnp.ones((7, 5)))
+    for reduce in (sum_over_examples, mean_over_examples):
+        program = jax.make_jaxpr(reduce)(many)
+        largest = max(out.aval.size for equation in program.eqns for out in equation.outvars)  # type: ignore[union-attr]
+        assert largest <= max(7 * 3, 7 * 5), "an array of 7 x 3 x 5 numbers was made"
+
+
+def test_the_norm_is_that_of_the_product():
+    grads = (Outer(jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0, 2.0])), jnp.array([1.0, 2.0]))
+    # |dz| |a| = 5 * 3, squared 225; and 1 + 4 from the bias.
+    assert norm_squared(grads) == 230
+    assert norm_squared(grads) == sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(expand(grads)))
+    assert norm_squared(((), ())) == 0
+
+
+def test_what_is_in_factors_is_told_from_what_is_not():
+    assert is_structured(TWO)
+    assert isinstance(TWO, Structured)
+    for other in (TWO.dz, np.ones(3), (TWO, TWO), 1.0, None):
+        assert not is_structured(other)
+
+
+# One of one's own
+
+
+class Diagonal(NamedTuple):
+    """The gradient of a square matrix of which only the diagonal takes part: its diagonal."""
+
+    d: jax.Array
+
+    def expand(self):
+        return self.d[..., None] * jnp.eye(self.d.shape[-1])
+
+    def sum_over_examples(self):
+        return jnp.diag(self.d.sum(axis=0))
+
+    def norm_squared(self):
+        return jnp.sum(self.d**2)
+
+
+class Scales(NamedTuple):
+    D: jax.Array
+
+
+def scaling() -> Layer:
+    """`y = diag(D) x`: a layer of one's own, whose weight gradient is of a structure of one's own."""
+
+    def init(key, in_shape):
+        return Scales(jnp.diag(jax.random.normal(key, in_shape))), in_shape
+
+    def forward(params, x):
+        return jnp.diagonal(params.D) * x, x
+
+    def backward(params, x, dy):
+        return Scales(Diagonal(dy * x)), jnp.diagonal(params.D) * dy
+
+    return Layer("scaling", init, forward, backward)
+
+
+NETWORK = Network((dense(3), tanh(), scaling()), (2,))
+
+
+@pytest.fixture(scope="module")
+def own():
+    """Per-example gradients of a network with such a layer, and those of `jax.grad`, example by example."""
+    params = NETWORK.init(jax.random.key(0))
+    batch = (jax.random.normal(jax.random.key(1), (4, 2)), jax.random.normal(jax.random.key(2), (4, 3)))
+    _, grads = jax.jit(per_example(NETWORK, squared_error))(params, batch)
+    by_jax = jax.jit(jax.vmap(jax.grad(lambda p, x, y: squared_error.value(NETWORK.apply(p, x), y)), (None, 0, 0)))
+    return params, batch, grads, by_jax(params, *batch)
+
+
+def close(actual, desired):
+    """In float32: sums of at most twelve terms of size 1."""
+    jax.tree.map(lambda a, d: np.testing.assert_allclose(a, d, rtol=1e-5, atol=1e-6), actual, desired)
+
+
+def test_a_structure_of_ones_own_is_expanded(own):
+    *_, grads, by_jax = own
+    assert isinstance(grads[2].D, Diagonal)
+    assert is_structured(grads[2].D)
+    close(expand(grads), by_jax)
+
+
+def test_a_structure_of_ones_own_is_summed_and_averaged_by_its_own_method(own):
+    params, batch, grads, by_jax = own
+    close(sum_over_examples(grads), jax.tree.map(lambda g: g.sum(axis=0), by_jax))
+    close(mean_over_examples(grads), jax.tree.map(lambda g: g.mean(axis=0), by_jax))
+    close(*(jax.jit(rule(NETWORK, squared_error))(params, batch) for rule in (backprop, autodiff)))
+
+
+def test_the_norm_of_a_structure_of_ones_own_is_used(own):
+    *_, grads, by_jax = own
+    norms = jax.vmap(norm_squared)(grads)
+    close(norms, sum(jnp.sum(g**2, axis=range(1, g.ndim)) for g in jax.tree.leaves(by_jax)))

@@ -1,0 +1,173 @@
+"""One check over many probes: what it finds, where it points, and what it leaves alone."""
+
+import importlib
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprop.gradients import autodiff
+from jaxprop.gradients import backprop
+from jaxprop.verify.checking import check, check_rule
+from jaxprop.costs import squared_error
+from jaxprop.errors import BadInput
+from jaxprop.layers.core import chain, dense, sigmoid, tanh
+from jaxprop.networks import Network, mlp
+from jaxprop.verify.suite import Probe, probe_networks, probes_for
+
+NETWORK = mlp((4, 3))
+PROBES = probes_for(NETWORK)
+BY_JAX = jax.jit(autodiff(NETWORK, squared_error))
+BY_HAND = jax.jit(backprop(NETWORK, squared_error))
+
+
+def mistaken(change):
+    """The hand-derived gradient of one dense layer, changed by `change(dense_grads, params, inputs, targets)`."""
+
+    def value_and_grad(params, batch):
+        value, (grads, nothing) = BY_HAND(params, batch)
+        return value, (change(grads, params[0], *batch), nothing)
+
+    return value_and_grad
+
+
+def test_the_hand_derived_gradient_is_right_at_every_probe_in_both_types():
+    checked = check(BY_JAX, BY_HAND, PROBES)
+    assert checked.agree
+    assert checked.failing_leaves == ()
+    assert [name for name, _ in checked.results] == 2 * [probe.name for probe in PROBES]
+    assert [comparison.dtype for _, comparison in checked.results] == len(PROBES) * ["float64"] + len(PROBES) * [
+        "float32"
+    ]
+
+
+MISTAKES = {
+    "1 % on a single bias": (lambda g, p, x, y: g._replace(b=g.b.at[2].multiply(1.01)), ["[0].b"]),
+    "1e-9 on a single weight": (lambda g, p, x, y: g._replace(W=g.W.at[1, 1].multiply(1 + 1e-9)), ["[0].W"]),
+    "a batch of 1": (lambda g, p, x, y: g._replace(b=g.b * (2 if len(x) == 1 else 1)), ["[0].b"]),
+    "a batch of 2": (lambda g, p, x, y: g._replace(b=g.b * (2 if len(x) == 2 else 1)), ["[0].b"]),
+    "an input of 0": (lambda g, p, x, y: g._replace(W=g.W + 1e-6 * (x == 0).any(0)), ["[0].W"]),
+    "a weight of 0": (lambda g, p, x, y: g._replace(W=g.W + 1e-6 * (p.W == 0)), ["[0].W"]),
+    "the last class": (lambda g, p, x, y: g._replace(b=g.b * (1 + 1e-3 * y[:, -1].mean())), ["[0].b"]),
+    "saturation": (lambda g, p, x, y: g._replace(b=jnp.where(jnp.abs(p.b) > 15, 1e-3, g.b)), ["[0].b"]),
+    "an epsilon beside small numbers": (lambda g, p, x, y: g._replace(b=g.b + 1e-9), ["[0].b"]),
+    "sums in float32": (lambda g, p, x, y: g._replace(W=g.W.astype("float32").astype(g.W.dtype)), ["[0].W"]),
+    "float32 returned for float64": (lambda g, p, x, y: jax.tree.map(lambda leaf: leaf.astype("float32"), g), None),
+    "only in float32": (lambda g, p, x, y: g._replace(b=g.b + 0.1 * (g.b.dtype == "float32")), ["[0].b"]),
+    "an infinity": (lambda g, p, x, y: g._replace(W=g.W.at[0, 0].set(jnp.inf)), ["[0].W"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found_and_its_leaf_named_and_no_other(name):
+    change, leaves = MISTAKES[name]
+    assert check(BY_JAX, mistaken(change), PROBES).failing_leaves == tuple(leaves or ["[0].b", "[0].W"])
+
+
+def test_a_wrong_value_is_found_beside_a_right_gradient():
+    checked = check(BY_JAX, lambda *point: (BY_HAND(*point)[0] / 2, BY_HAND(*point)[1]), PROBES[:1])
+    assert checked.failing_leaves == ("value",)
+
+
+def test_the_layer_nearest_to_the_output_comes_first_where_a_mistake_has_spread():
+    wrong = tanh()._replace(backward=lambda params, a, da: ((), (1 + a * a) * da))
+    right_network, wrong_network = (
+        Network(chain(dense(5), tanh(), dense(4), layer, dense(3), sigmoid()), (6,)) for layer in (tanh(), wrong)
+    )
+    by_jax = jax.jit(autodiff(right_network, squared_error))
+    checked = check(by_jax, jax.jit(backprop(wrong_network, squared_error)), probes_for(right_network)[2:3])
+    assert checked.failing_leaves == ("[2].b", "[2].W", "[0].b", "[0].W")
+    text = str(checked)
+    assert text.startswith("They do NOT agree: look at [2].b first, the nearest to the output")
+    assert text.index("[4].b") < text.index("[2].W") < text.index("[0].W"), "rows go from the output to the input"
+
+
+def test_anybodys_gradient_can_be_checked_on_probes_of_ones_own():
+    def loss(params, batch):  # a line through points, by absolute distance
+        return jnp.mean(jnp.abs(params["slope"] * batch["x"] + params["offset"] - batch["y"])) + batch["k"][0] * 0.0
+
+    def by_hand(params, batch, wrong=False):
+        side = jnp.sign(params["slope"] * batch["x"] + params["offset"] - batch["y"])
+        offset = jnp.sum(side) if wrong else jnp.mean(side)
+        return loss(params, batch), {"slope": jnp.mean(side * batch["x"]), "offset": offset}
+
+    random = np.random.RandomState(0)
+    batch = {"x": random.normal(size=5), "y": random.normal(size=5), "k": np.arange(5)}
+    probes = [Probe("five points", {"slope": np.float64(0.5), "offset": np.float64(0.1)}, batch)]
+    by_jax, right, wrong = (jax.jit(f) for f in (jax.value_and_grad(loss), by_hand, partial(by_hand, wrong=True)))
+    assert check(by_jax, right, probes).agree
+    assert check(by_jax, wrong, probes).failing_leaves == ("['offset']",)
+
+
+def test_whole_numbers_in_a_batch_stay_whole_and_floats_take_the_type_that_is_tried():
+    seen = []
+
+    def value_and_grad(params, batch):
+        seen.append((params.dtype.name, batch["x"].dtype.name, batch["labels"].dtype.name))
+        return jnp.sum(params), jnp.ones_like(params)
+
+    check(value_and_grad, value_and_grad, [Probe("one", np.ones(2), {"x": np.ones(3), "labels": np.arange(3)})])
+    assert seen == 2 * [("float64", "float64", "int64")] + 2 * [("float32", "float32", "int32")]
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_x64_switch_is_left_as_it_was(x64):
+    with jax.enable_x64(x64):
+        assert check(BY_JAX, BY_HAND, PROBES[:1]).agree
+        assert jnp.ones(1).dtype == ("float64" if x64 else "float32")
+
+
+def test_the_record_is_for_json_and_for_people():
+    checked = check(BY_JAX, mistaken(MISTAKES["an infinity"][0]), PROBES[:2])
+    record = json.loads(json.dumps(checked.to_dict(), allow_nan=False))
+    assert record["failing_leaves"] == ["[0].W"]
+    assert not record["agree"]
+    assert [(p["probe"], p["dtype"], p["failures"]) for p in record["probes"]] == [
+        (name, dtype, ["[0].W"]) for dtype in ("float64", "float32") for name in ("batch of 1", "batch of 2")
+    ]
+    (row,) = (line for line in str(checked).splitlines() if line.startswith("  [0].W"))
+    assert "4 of 4" in row
+    assert "batch of 1, float64" in row
+    assert "holds inf at [0, 0]" in row
+    assert str(check(BY_JAX, BY_HAND, PROBES[:2])).startswith("They agree at all 4 probes")
+
+
+def test_the_table_shows_each_leaf_where_it_is_worst():
+    checked = check(BY_JAX, mistaken(MISTAKES["a batch of 2"][0]), PROBES)
+    (row,) = (line for line in str(checked).splitlines() if line.startswith("  [0].b"))
+    assert row.split()[1:4] == ["2", "of", "14"]
+    assert "batch of 2, float" in row
+    assert "differs by 1 of its scale" in row
+
+
+def test_a_point_where_nothing_can_be_compared_is_named():
+    probes = [*PROBES[:1], PROBES[1]._replace(batch=(np.ones((0, 4)), np.ones((0, 3))))]
+    with pytest.raises(BadInput, match="at the probe 'batch of 2' in float64: the batch is empty"):
+        check(BY_JAX, BY_HAND, probes)
+
+
+def test_a_check_of_nothing_is_refused():
+    with pytest.raises(BadInput, match="there are no probes"):
+        check(BY_JAX, BY_HAND, [])
+
+
+def test_a_rule_is_checked_on_every_network_of_the_suite(monkeypatch):
+    small = {"4-3 sigmoid": NETWORK, "3-1-2 tanh": mlp((3, 1, 2), "tanh")}
+    assert small.keys() < probe_networks().keys()
+    module = importlib.import_module("jaxprop.check")
+    monkeypatch.setattr(module, "probe_networks", lambda: small)
+    monkeypatch.setattr(module, "probes_for", lambda network: probes_for(network)[:1])
+    checked = check_rule(autodiff, backprop)
+    assert checked.keys() == small.keys()
+    assert all(found.agree for found in checked.values())
+    half = squared_error._replace(gradient=lambda a, y: a - y)
+    wrong = check_rule(autodiff, lambda network, cost: backprop(network, half))
+    assert not any(found.agree for found in wrong.values())
+
+
+@pytest.mark.slow
+def test_the_hand_derived_gradient_passes_the_whole_suite():
+    assert all(found.agree for found in check_rule(autodiff, backprop).values())
