@@ -9,13 +9,15 @@ All that is compared takes turns within a round, in one process, with as many th
 is the median over the rounds. Peak memory and compilation are those of a process for each peer. The BLAS reference is
 what the two matrix products of the first layer alone take, with the gather of the uint8 rows: see `blas_reference`.
 
-It also measures the time and the temporary memory of one gradient by either hand, the throughput of many networks
-trained at once, what an epoch costs against width, batch size, depth and examples, and how long `train.py` takes from
-the start of its process to 93 % test accuracy.
+It also measures the time and the temporary memory of one gradient, by hand and by autodiff, the throughput of many
+networks trained at once, what an epoch costs against width, batch size, depth and examples, and how long `train.py`
+takes from the start of its process to 93 % test accuracy.
 """
 
+import os
 import sys
 from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import jax
@@ -23,17 +25,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from benchmarking import bars, costs_against, curves, epoch_times, many_networks, time_to_accuracy, two_hands
-from benchmarking.machine import cores, peer_versions
-from benchmarking.peer_table import print_peers
-from benchmarking.peers import BY_HAND, NUMPY, PEERS
+from benchmarking import costs_against, epoch_times, gradients_compared, many_networks, time_to_accuracy
+from benchmarking.peers import MANUAL, NUMPY, PEERS
 from benchmarking.work import Work, draw_start
-from jaxprop.run import folders as runs
 from jaxprop.data.batches import check_examples
 from jaxprop.data.datasets import Dataset, load_dataset
+from jaxprop.run import folders
+from lab.common import Options, first_line, print_wide, run, settings
 from lab.figures import save_figure
-from lab import running_example
-from lab.common import Options, first_line, run, settings
+from lab.running_example import BATCH_SIZE, LEARNING_RATE, SIZES
 
 EXAMPLES = 60_000  # of MNIST; a smaller data set is repeated until it has as many
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 class Measured(NamedTuple):
     epoch: epoch_times.EpochTimes
-    hands: list[Row]
+    gradients: list[Row]
     networks: list[Row]
     sweeps: dict[str, list[Row]]
     examples: list[Row]
@@ -56,36 +56,50 @@ def main(options: Options) -> int:
     # TensorFloat-32, which an accelerator may take instead of float32, would be other work than that of the peers.
     with nullcontext() if device.platform == "cpu" else jax.default_matmul_precision("highest"):
         found = measure(options, device.platform, dataset)
-    folder = runs.new_run_folder(options.out, "benchmark", options.seed)
+    folder = folders.new_run_folder(options.out, "benchmark", options.seed)
     for name, rows in tables(found).items():
-        runs.write_csv(folder / f"{name}.csv", rows)
+        folders.write_csv(folder / f"{name}.csv", rows)
     if options.figures:
         for name, figure in figures(found).items():
             save_figure(folder / f"{name}.png", figure)
-    runs.write_json(folder / "results.json", {**summary(found), **settings(options), **runs.provenance(device)})
-    print_peers(found.epoch.rows)
+    record = {**summary(found), **settings(options), **folders.provenance(device)}
+    folders.write_json(folder / "results.json", record)
+    print_wide(
+        "One epoch; times are relative to jaxprop's with manual backprop", epoch_times.peer_table(found.epoch.rows)
+    )
     print(f"run folder: {folder}")
-    for name in (different := epoch_times.who_differs(found.epoch.rows)):
-        print(f"error: {name} does other work than jaxprop by hand: compare its steps", file=sys.stderr)
+    different = epoch_times.who_differs(found.epoch.rows)
+    for name in different:
+        print(f"error: {name} does other work than {MANUAL}: compare its steps", file=sys.stderr)
     return 1 if different else 0
 
 
 def measure(options: Options, device: str, dataset: Dataset) -> Measured:
-    smoke = options.smoke
-    work = the_work(dataset.train, options.seed, None if smoke else EXAMPLES)
-    alone = (BY_HAND, NUMPY) if smoke else PEERS
-    left_out = {"torch.compile": "left out of a smoke run: it compiles for long"} if smoke else {}
-    repeats = 1 if smoke else 3
+    if options.smoke:
+        work = the_work(dataset.train, options.seed, None)
+        left_out = {"torch.compile": "left out of a smoke run: it compiles for long"}
+        return Measured(
+            epoch=epoch_times.measure(work, device, 1, (MANUAL, NUMPY), left_out),
+            gradients=gradients_compared.measure(dataset.train, options.seed, smoke=True),
+            networks=many_networks.measure(dataset.train, options.seed, smoke=True),
+            sweeps={
+                name: costs_against.sweep(points[:1], work, device, 1, name.replace("_", " "))
+                for name, points in costs_against.SWEEPS.items()
+            },
+            examples=costs_against.against_examples(work, device, (150, 1500), repeats=1),
+            time_to_accuracy=time_to_accuracy.measure(options, device, dataset, runs=1),
+        )
+    work = the_work(dataset.train, options.seed, EXAMPLES)
     return Measured(
-        epoch_times.measure(work, device, 1 if smoke else 11, alone, left_out),
-        two_hands.measure(dataset.train, options.seed, smoke),
-        many_networks.measure(dataset.train, options.seed, smoke),
-        {
-            name: costs_against.sweep(points[:1] if smoke else points, work, device, repeats, name.replace("_", " "))
+        epoch=epoch_times.measure(work, device, 11, PEERS, {}),
+        gradients=gradients_compared.measure(dataset.train, options.seed, smoke=False),
+        networks=many_networks.measure(dataset.train, options.seed, smoke=False),
+        sweeps={
+            name: costs_against.sweep(points, work, device, 3, name.replace("_", " "))
             for name, points in costs_against.SWEEPS.items()
         },
-        costs_against.against_examples(work, device, (150, 1500) if smoke else costs_against.EXAMPLES, repeats),
-        time_to_accuracy.measure(options, device, dataset, 1 if smoke else 3),
+        examples=costs_against.against_examples(work, device, costs_against.EXAMPLES, repeats=3),
+        time_to_accuracy=time_to_accuracy.measure(options, device, dataset, runs=3),
     )
 
 
@@ -94,29 +108,49 @@ def the_work(examples: jp.Examples, seed: int, n: int | None) -> Work:
     images, labels = map(np.asarray, examples)
     if n is not None and n != len(labels):
         again = np.resize(np.arange(len(labels)), n)
-        images, labels = images[again], labels[again]
-    return Work(images, labels, draw_start(running_example.SIZES, seed), running_example.LEARNING_RATE, running_example.BATCH_SIZE)
+        images = images[again]
+        labels = labels[again]
+    return Work(images, labels, draw_start(SIZES, seed), LEARNING_RATE, BATCH_SIZE)
+
+
+def cores() -> int:
+    """How many of this machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peer_versions() -> dict[str, str | None]:
+    """Of the peers' packages and of NumPy's BLAS; None for what is not here."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # pyright: ignore - numpy declares no result
+    found: dict[str, str | None] = {"blas": f"{blas['name']} {blas['version']}"}
+    for package in ("scikit-learn", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def summary(found: Measured) -> Row:
     """What `results.json` says first: the ratios."""
     rows = found.epoch.rows
-    times = {row["peer"]: row["times_by_hand"] for row in rows if row["times_by_hand"]}
+    relative = {row["peer"]: row["relative_time"] for row in rows if row["relative_time"]}
+    most = found.examples[-1]
     return {
-        "epoch_times_by_hand": times,
-        "by_hand_times_blas_reference": 1 / times[epoch_times.REFERENCE],
-        "backprop_times_autodiff_at_most": {
-            quantity: max(row[f"{quantity}_ratio"] for row in found.hands) for quantity in ("time", "memory")
+        "relative_epoch_times": relative,
+        "jaxprop_over_blas_reference": 1 / relative[epoch_times.REFERENCE],
+        "backprop_over_autodiff_at_most": {
+            "time": max(row["time_ratio"] for row in found.gradients),
+            "memory": max(row["memory_ratio"] for row in found.gradients),
         },
-        "many_networks_times_throughput": {row["hand"]: row["times_throughput"] for row in found.networks},
-        "many_networks_fraction_of_peak": {row["hand"]: row["fraction_of_peak"] for row in found.networks},
-        "ten_times_the_examples_times": found.examples[-1]["times_smaller"],
-        "data_bytes_per_example": found.examples[-1]["data_bytes"] / found.examples[-1]["value"],
+        "many_networks_times_throughput": {row["gradient"]: row["times_throughput"] for row in found.networks},
+        "many_networks_fraction_of_peak": {row["gradient"]: row["fraction_of_peak"] for row in found.networks},
+        "ten_times_the_examples_times": most["times_smaller"],
+        "data_bytes_per_example": most["data_bytes"] / most["value"],
         "seconds_to_93_percent": time_to_accuracy.median_seconds(found.time_to_accuracy),
         "cores": cores(),
         "peers": rows,
         "blas_seconds": found.epoch.blas,
-        "hands": found.hands,
+        "gradients": found.gradients,
         "many_networks": found.networks,
         "costs_against": {**found.sweeps, "examples": found.examples},
         "time_to_accuracy": found.time_to_accuracy,
@@ -128,7 +162,7 @@ def tables(found: Measured) -> dict[str, list[Row]]:
     return {
         "epoch": found.epoch.rows,
         "epoch_rounds": found.epoch.rounds,
-        "two_hands": found.hands,
+        "gradients": found.gradients,
         "many_networks": found.networks,
         **{f"cost_against_{name}": rows for name, rows in found.sweeps.items()},
         "cost_against_examples": found.examples,
@@ -138,11 +172,11 @@ def tables(found: Measured) -> dict[str, list[Row]]:
 
 def figures(found: Measured) -> dict[str, Figure]:
     return {
-        "epoch": bars.epoch(found.epoch.rows),
-        "alone": bars.alone(found.epoch.rows),
-        "two_hands": bars.hands(found.hands),
-        "costs_against": curves.costs(found.sweeps, found.examples),
-        "time_to_accuracy": bars.time_to_accuracy(found.time_to_accuracy),
+        "epoch": epoch_times.epoch_figure(found.epoch.rows),
+        "alone": epoch_times.alone_figure(found.epoch.rows),
+        "gradients": gradients_compared.ratios_figure(found.gradients),
+        "costs_against": costs_against.costs_figure(found.sweeps, found.examples),
+        "time_to_accuracy": time_to_accuracy.stages_figure(found.time_to_accuracy),
     }
 
 

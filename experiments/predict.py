@@ -85,9 +85,13 @@ def check_fits(options: PredictOptions, network: Network, picture: Picture) -> N
     """Raises `BadInput` unless the network takes as many numbers as the picture has pixels, and has ten outputs."""
     if math.prod(network.in_shape) != picture.size:
         given = f"{options.params} is of a network with inputs {network.in_shape}"
-        raise BadInput(f"{given}: expected inputs for the {picture.size} pixels of a picture, such as ({picture.size},)")
+        raise BadInput(
+            f"{given}: expected inputs for the {picture.size} pixels of a picture, such as ({picture.size},)"
+        )
     if network.out_shape != (10,):
-        raise BadInput(f"{options.params} is of a network with outputs {network.out_shape}: expected (10,), one a digit")
+        raise BadInput(
+            f"{options.params} is of a network with outputs {network.out_shape}: expected (10,), one a digit"
+        )
 
 
 def print_bars(outputs: Float[np.ndarray, " 10"]) -> None:

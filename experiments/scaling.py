@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 import jaxprop as jp
 from jaxprop.run.devices import select_device
-from jaxprop.run.placement import jit_over, make_mesh, place
+from jaxprop.run.placement import in_one_message, jit_over, make_mesh, place
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
@@ -77,10 +77,11 @@ def scale(
     state = jp.init_state(network.init(init_key), optimizer)
     rows = np.random.default_rng(np.asarray(jax.random.key_data(order_key)))
     order = rows.integers(0, len(train.labels), (STEPS, batch)).astype(np.int32)
-    epoch = jp.make_epoch(jp.make_step(gradient, optimizer), jp.as_batch)
-    calls = {1: partial(jax.jit(epoch), state, train, order)}
+    alone = jax.jit(jp.make_epoch(jp.make_step(gradient, optimizer), jp.as_batch))
+    calls = {1: partial(alone, state, train, order)}
     for n in numbers[1:]:
         mesh = make_mesh(n, batch, platform)
+        epoch = jp.make_epoch(jp.make_step(in_one_message(gradient, mesh), optimizer), jp.as_batch)
         calls[n] = partial(jit_over(mesh, epoch), place(state, mesh), place(train, mesh), order)
     ends = {n: calls[n]()[0].params for n in numbers}
     seconds = interleave(calls, repeats)

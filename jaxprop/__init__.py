@@ -5,7 +5,7 @@ from jaxprop.data.batches import Examples, as_batch, check_examples
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss, per_example
-from jaxprop.layers import Dense, Layer, chain, dense, elementwise, identity, relu, sigmoid, tanh
+from jaxprop.layers import Dense, Layer, chain, dense, elementwise, flatten, identity, relu, sigmoid, tanh
 from jaxprop.networks import Network, count_parameters, mlp
 from jaxprop.nudges import Wishes, average_nudges, per_example_nudges, requests, wishes
 from jaxprop.run.checkpoints import Checkpoint, newest_checkpoint, restore, save_checkpoint
@@ -14,6 +14,7 @@ from jaxprop.run.ensembles import init_ensemble, make_ensemble_epoch
 from jaxprop.run.evaluation import Scores, make_evaluate
 from jaxprop.run.fitting import Metrics, NonFinite, epoch_order, fit, steps_per_epoch
 from jaxprop.run.parameters import load_mlp, load_params, save_params
+from jaxprop.run.placement import in_one_message, jit_over, local, make_mesh, place
 from jaxprop.structured import Outer, Structured, expand, mean_over_examples, norm_squared, sum_over_examples
 from jaxprop.training import Outcome, State, init_state, make_epoch, make_step
 from jaxprop.verify.checking import Check, check, check_rule
@@ -73,20 +74,25 @@ __all__ = [
     "expand",
     "finite_differences",
     "fit",
+    "flatten",
     "follow",
     "forward_mode",
     "hvp",
     "identity",
     "in_float64",
+    "in_one_message",
     "init_ensemble",
     "init_state",
+    "jit_over",
     "load_dataset",
     "load_mlp",
     "load_params",
+    "local",
     "loss",
     "make_ensemble_epoch",
     "make_epoch",
     "make_evaluate",
+    "make_mesh",
     "make_step",
     "mean_over_examples",
     "mlp",
@@ -95,6 +101,7 @@ __all__ = [
     "per_example",
     "per_example_nudges",
     "per_example_scale",
+    "place",
     "probe_networks",
     "probes_for",
     "relu",

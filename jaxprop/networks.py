@@ -65,7 +65,13 @@ class Network:
         return params
 
     def apply(self, params: Params, x: Array) -> Array:
-        """The outputs for one example; `jax.vmap(network.apply, (None, 0))` gives them for a batch."""
+        """The outputs for one example; `jax.vmap(network.apply, (None, 0))` gives them for a batch.
+
+        Raises `BadInput` on parameters or an input that do not fit this network, by their shapes and types.
+        """
+        self.check_params(params, jnp.inexact)
+        if jnp.shape(x) != self.in_shape:
+            raise BadInput(f"an input has shape {jnp.shape(x)}: this network expects {self.in_shape}, of one example")
         y, _ = self.layer.forward(params, x)
         return y
 

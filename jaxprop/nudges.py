@@ -106,6 +106,7 @@ def average_nudges(
     @jax.jit
     def average(params: Params, data: Data) -> tuple[Float[Array, ""], Params]:
         data = tuple(data)
+        network.check_batch(jax.eval_shape(to_batch, *data))  # all N at once, since none of the chunks may hold any
         n = len(jax.tree.leaves(data)[0])
         rest = n % _CHUNK
         chunks = jax.tree.map(lambda x: x[: n - rest].reshape(-1, _CHUNK, *x.shape[1:]), data)

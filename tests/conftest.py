@@ -7,7 +7,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxprop as jp
 from jaxprop.data.archives import FAMILY
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.files import cache_folder
@@ -141,6 +142,11 @@ class SmokeRun(NamedTuple):
     folder: Path
     found: Any  # what the script measured
 
+    @property
+    def files(self) -> set[str]:
+        """The tables and pictures that it left, beside `results.json`."""
+        return {path.name for path in self.folder.iterdir()} - {"results.json"}
+
 
 @pytest.fixture(scope="module")
 def smoke(request, tmp_path_factory) -> SmokeRun:
@@ -160,6 +166,70 @@ def smoke(request, tmp_path_factory) -> SmokeRun:
     check_form(claims)
     assert {claim["statement"] for claim in claims} == named_statements(script)
     return SmokeRun(code, folder, found[0])
+
+
+@pytest.fixture
+def check_broken(smoke) -> Callable[[ModuleType, Mapping[int, Callable[[Any], Any]]], None]:
+    """`check_broken(script, BROKEN)`: each claim holds, and comes out false when what it measures is another.
+
+    BROKEN: by the number of the claim, what makes other findings of those of the smoke run. No claim may be left out.
+    """
+
+    def check(script: ModuleType, broken: Mapping[int, Callable[[Any], Any]]) -> None:
+        claims = script.claims(smoke.found)
+        assert set(broken) == set(range(len(claims)))
+        for number, change in broken.items():
+            assert claims[number].holds, claims[number]
+            assert not script.claims(change(smoke.found))[number].holds, claims[number]
+
+    return check
+
+
+@pytest.fixture
+def plant(monkeypatch) -> Callable[[str, Callable[[jp.Layer], jp.Layer]], None]:
+    """`plant("sigmoid", change)`: in every network that `jaxprop.mlp` makes from now on, such layers are changed."""
+
+    def plant(kind: str, change: Callable[[jp.Layer], jp.Layer]) -> None:
+        right = jp.mlp
+
+        def mlp(*arguments: Any, **options: Any) -> jp.Network:
+            network = right(*arguments, **options)
+            kinds = [layer.name.partition("(")[0] for layer in network.layers]
+            assert kind in kinds
+            layers = [
+                change(layer) if name == kind else layer for name, layer in zip(kinds, network.layers, strict=True)
+            ]
+            return jp.Network(tuple(layers), network.in_shape)
+
+        monkeypatch.setattr(jp, "mlp", mlp)
+
+    return plant
+
+
+@pytest.fixture
+def uphill(plant) -> None:
+    """The backward pass of the sigmoids has the wrong sign."""
+    plant("sigmoid", lambda right: right._replace(backward=lambda *arguments: ((), -right.backward(*arguments)[1])))
+
+
+@pytest.fixture
+def slope_forgotten(plant) -> None:
+    """The backward pass of the sigmoids is that of the identity: what a person forgets first."""
+    plant("sigmoid", lambda right: right._replace(backward=lambda params, residuals, da: ((), da)))
+
+
+@pytest.fixture
+def false_claims(request, tmp_path) -> Callable[[], list[int]]:
+    """`false_claims()`: the numbers of the claims that come out false in a smoke run of the module's `script`."""
+
+    def false_claims() -> list[int]:
+        code = run(request.module.script.main, Options, ["--smoke", "--no-figures", "--out", str(tmp_path)])
+        (results,) = tmp_path.rglob("results.json")
+        false = [i for i, claim in enumerate(json.loads(results.read_text())["claims"]) if not claim["holds"]]
+        assert code == (1 if false else 0)
+        return false
+
+    return false_claims
 
 
 def check_form(claims: list[dict]) -> None:

@@ -1,6 +1,7 @@
 """Backends and precisions: each claim holds, and comes out false when what it measures is broken."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,11 @@ import pytest
 
 import backends as script
 import jaxprop as jp
-from jaxprop import layers
+from backends import BFLOAT16, DEFAULT, HIGHEST, Way, backends, cast, differing, drift, envelope, ways
 from jaxprop.data.datasets import load_dataset
 from jaxprop.run.devices import select_device
-from lab import backends_measures, running_example, precisions
-from lab.backends_measures import differing, drift, judge_hands
+from lab import running_example
 from lab.common import Options, run
-from lab.precisions import BFLOAT16, DEFAULT, HIGHEST, backends, cast, envelope, ways
 
 CPU = {way.precision: way for way in ways(select_device("cpu"))}
 NETWORK = jp.mlp(running_example.SIZES)
@@ -26,7 +25,8 @@ NETWORK = jp.mlp(running_example.SIZES)
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """The exit code of a smoke run, its folder, and what it measured of each precision."""
-    out, measured = tmp_path_factory.mktemp("runs"), []
+    out = tmp_path_factory.mktemp("runs")
+    measured = []
 
     def measure(options):
         measured.extend(script.measure(options))
@@ -63,7 +63,7 @@ def test_a_backend_that_is_asked_for_is_the_only_one_and_must_be_there(monkeypat
     def absent(name):
         raise jp.BadInput(f"no {name} here")
 
-    monkeypatch.setattr(precisions, "select_device", absent)
+    monkeypatch.setattr(script, "select_device", absent)
     with pytest.raises(jp.BadInput, match="no gpu here"):
         backends("gpu")
     assert not backends("auto")
@@ -82,102 +82,92 @@ def test_the_envelope_is_33_roundings_and_doubles_with_every_bit_that_is_missing
     assert envelope(10) == 2 * envelope(11)
 
 
-# What breaks a claim. The gradient is judged anew where a gradient is what is broken.
+# What breaks a claim. The gradient is compared anew where a gradient is what is broken.
 
 
 @pytest.fixture(scope="module")
-def judge():
-    """`judge(network_by_hand, way)`: the comparisons of hands that walk through the given layers instead of ours."""
-    dataset = load_dataset("digits")
-    batch = jp.as_batch(*(x[:20] for x in dataset.train))
+def compare():
+    """`compare(network, way)`: the comparisons of backprop through the given network's layers instead of ours."""
+    batch = jp.as_batch(*running_example.select(load_dataset("digits").train, slice(20)))
     params = NETWORK.init(jax.random.key(0))
-    judged = judge_hands(NETWORK)
+    compare_with_float64 = script.make_comparison(NETWORK)
 
-    def judge(network: jp.Network, way: precisions.Way):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backends_measures, "HANDS", {"by hand": lambda _, cost: jp.backprop(network, cost)})
-            return judged({"untrained": params}, batch, way)
+    def compare(network: jp.Network, way: Way):
+        gradients = {"by hand": jp.backprop(network, jp.squared_error)}
+        return compare_with_float64(gradients, {"untrained": params}, batch, way)
 
-    return judge
-
-
-def network_of(dense) -> jp.Network:
-    """The lesson's network with another dense layer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "dense", dense)
-        return jp.mlp(running_example.SIZES)
+    return compare
 
 
-def dense_with_factors_of(bits: int):
+def network_of(change: Callable[[jp.Layer], jp.Layer]) -> jp.Network:
+    """The lesson's network with its dense layers changed."""
+    layers = [change(layer) if layer.name.startswith("dense") else layer for layer in NETWORK.layers]
+    return jp.Network(tuple(layers), NETWORK.in_shape)
+
+
+def with_factors_of(bits: int) -> Callable[[jp.Layer], jp.Layer]:
     """A dense layer as a tensor core computes it: the factors of each product keep so many bits, sums keep float32."""
 
-    def dense(width: int, gain: float = 1.0) -> jp.Layer:
-        right = jp.dense(width, gain)
+    def few(x: jax.Array) -> jax.Array:
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=bits)
 
-        def few(x: jax.Array) -> jax.Array:
-            return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=bits)
+    def forward(params, a):
+        return few(params.W) @ few(a) + params.b, a
 
-        def forward(params, a):
-            return few(params.W) @ few(a) + params.b, a
+    def backward(params, a, dz):
+        return jp.Dense(jp.Outer(few(dz), few(a)), dz), few(params.W).T @ few(dz)
 
-        def backward(params, a, dz):
-            return jp.Dense(jp.Outer(few(dz), few(a)), dz), few(params.W).T @ few(dz)
-
-        return right._replace(forward=forward, backward=backward)
-
-    return dense
+    return lambda layer: layer._replace(forward=forward, backward=backward)
 
 
-def dense_off_by(share: float):
+def off_by(fraction: float) -> Callable[[jp.Layer], jp.Layer]:
     """A dense layer whose backward pass gives a little too much for the weights."""
 
-    def dense(width: int, gain: float = 1.0) -> jp.Layer:
-        right = jp.dense(width, gain)
-
+    def change(layer: jp.Layer) -> jp.Layer:
         def backward(params, a, dz):
-            grads, da = right.backward(params, a, dz)
-            return grads._replace(W=jp.Outer(grads.W.dz * (1 + share), grads.W.a)), da
+            grads, da = layer.backward(params, a, dz)
+            return grads._replace(W=jp.Outer(grads.W.dz * (1 + fraction), grads.W.a)), da
 
-        return right._replace(backward=backward)
+        return layer._replace(backward=backward)
 
-    return dense
+    return change
 
 
 def verdicts(found, **changes: Any) -> list[bool]:
     return [claim.holds for claim in script.claims_of(found._replace(**changes))]
 
 
-def test_a_gradient_that_is_off_by_a_few_millionths_is_no_exact_one(smoke, judge):
+def test_a_gradient_that_is_off_by_a_few_millionths_is_no_exact_one(smoke, compare):
     *_, found = smoke
-    broken = judge(network_of(dense_off_by(5e-6)), CPU[HIGHEST])
-    assert verdicts(found[HIGHEST], gradients=broken) == [False, True, True]
-    assert verdicts(found[DEFAULT], gradients=broken) == [False, True, True]
+    broken = compare(network_of(off_by(5e-6)), CPU[HIGHEST])
+    assert verdicts(found[HIGHEST], comparisons=broken) == [False, True, True]
+    assert verdicts(found[DEFAULT], comparisons=broken) == [False, True, True]
 
 
-def test_factors_of_ten_bits_stay_inside_the_envelope_of_tensorfloat32_and_those_of_four_do_not(smoke, judge):
+def test_factors_of_ten_bits_stay_inside_the_envelope_of_tensorfloat32_and_those_of_four_do_not(smoke, compare):
     """Here a stand-in is measured for what a GPU does by default."""
     *_, found = smoke
-    way = precisions.Way(SimpleNamespace(platform="gpu"), DEFAULT, "float32", "default", 10)
+    way = Way(SimpleNamespace(platform="gpu"), DEFAULT, "float32", "default", 10)
     gpu = found[DEFAULT]._replace(way=way)
     for bits, inside in ((10, True), (4, False)):
-        gradients = judge(network_of(dense_with_factors_of(bits)), CPU[DEFAULT])
-        assert verdicts(gpu, gradients=gradients) == [inside, True]
-        assert verdicts(found[HIGHEST], gradients=gradients) == [False, True, True], "no float32 product"
+        comparisons = compare(network_of(with_factors_of(bits)), CPU[DEFAULT])
+        assert verdicts(gpu, comparisons=comparisons) == [inside, True]
+        assert verdicts(found[HIGHEST], comparisons=comparisons) == [False, True, True], "no float32 product"
 
 
-def test_bfloat16_is_neither_worse_nor_better_than_its_bits(smoke, judge):
+def test_bfloat16_is_neither_worse_nor_better_than_its_bits(smoke, compare):
     *_, found = smoke
     assert verdicts(found[BFLOAT16]) == [True, True, True]
-    wrong = judge(network_of(dense_off_by(0.2)), CPU[BFLOAT16])
-    assert verdicts(found[BFLOAT16], gradients=wrong) == [False, True, True]
-    in_secret_float32 = judge(NETWORK, CPU[HIGHEST])
-    assert verdicts(found[BFLOAT16], gradients=in_secret_float32) == [True, False, True]
+    wrong = compare(network_of(off_by(0.2)), CPU[BFLOAT16])
+    assert verdicts(found[BFLOAT16], comparisons=wrong) == [False, True, True]
+    in_secret_float32 = compare(NETWORK, CPU[HIGHEST])
+    assert verdicts(found[BFLOAT16], comparisons=in_secret_float32) == [True, False, True]
 
 
-def test_a_gradient_with_a_nan_breaks_every_claim_about_it(smoke, judge):
+def test_a_gradient_with_a_nan_breaks_every_claim_about_it(smoke, compare):
     *_, found = smoke
-    gradients = judge(network_of(dense_off_by(np.nan)), CPU[HIGHEST])
-    assert all(verdicts(found[name], gradients=gradients)[0] is False for name in found)
+    comparisons = compare(network_of(off_by(np.nan)), CPU[HIGHEST])
+    assert all(verdicts(found[name], comparisons=comparisons)[0] is False for name in found)
 
 
 def test_parameters_that_drift_like_those_of_bfloat16_are_none_of_float32(smoke):
@@ -196,7 +186,7 @@ def test_another_default_than_the_highest_and_a_training_that_is_not_repeated_ar
 # The measures themselves
 
 
-def test_drift_is_the_distance_from_the_truth_as_a_share_of_its_way():
+def test_drift_is_the_distance_from_the_truth_as_a_fraction_of_its_way():
     start, truth = {"W": np.zeros(2)}, {"W": np.array([0.0, 4.0])}
     assert drift({"W": np.array([3.0, 4.0])}, truth, start) == 3 / 4
 

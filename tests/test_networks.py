@@ -162,7 +162,7 @@ def test_an_in_shape_of_no_whole_numbers_is_refused(in_shape):
 
 
 def test_a_layer_that_cannot_take_what_the_one_before_gives_is_named_at_once():
-    with pytest.raises(BadInput, match=r"a dense layer takes a vector, not an input of shape \(28, 28\): flatten it"):
+    with pytest.raises(BadInput, match=r"a dense layer takes a vector, not an input of shape \(28, 28\): put jaxprop"):
         Network((dense(16), sigmoid()), (28, 28))
     with pytest.raises(BadInput, match=r"image_to_vector takes one channel, not an input of shape \(8, 8, 3\)"):
         Network((image_to_vector(), dense(5)), (8, 8, 3))
@@ -196,6 +196,8 @@ def test_parameters_of_another_network_are_refused_in_every_mode(params):
         function = rule(NETWORK, squared_error)
         with pytest.raises(BadInput, match=r"params have shapes .*: this network expects"):
             function(params, (INPUTS, TARGETS))
+    with pytest.raises(BadInput, match=r"params have shapes .*: this network expects"):
+        NETWORK.apply(params, INPUTS[0])
     with pytest.raises(BadInput, match=r"params have shapes .*: this network expects"):
         NETWORK.check_params(params)
 
@@ -241,6 +243,13 @@ def test_a_batch_that_does_not_fit_is_refused_by_every_gradient(batch, complaint
     for rule in (loss, autodiff, backprop, per_example):
         with pytest.raises(BadInput, match=complaint):
             rule(NETWORK, squared_error)(PARAMS, batch)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (3,), (), (4, 1)])
+def test_an_input_that_is_none_of_one_example_is_refused(shape):
+    for apply in (NETWORK.apply, jax.jit(NETWORK.apply)):
+        with pytest.raises(BadInput, match=r"an input has shape \(.*\): this network expects \(4,\), of one example"):
+            apply(PARAMS, jnp.ones(shape))
 
 
 def test_shapes_are_checked_under_jit_and_constant_batches_may_be_closed_over():

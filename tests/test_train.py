@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import train
-from jaxprop.run.parameters import load_params
+from jaxprop.run.parameters import load_mlp
 from lab import train_task
 from lab.common import run
 from lab.train_options import options_before
@@ -29,23 +30,29 @@ def train_here(out: Path, *options: str) -> Path:
 def test_a_smoke_run_leaves_everything_where_people_look(tmp_path, capsys):
     folder = train_here(tmp_path, "--smoke")
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "metrics.csv", "results.json", "params.npz", "checkpoints"),
-        *("learning_curves.png", "answers.png", "confusion.png", "first_layer.png"),
+        "config.json",
+        "metrics.csv",
+        "results.json",
+        "params.npz",
+        "checkpoints",
+        "learning_curves.png",
+        "answers.png",
+        "confusion.png",
+        "first_layer.png",
     }
     results = json.loads((folder / "results.json").read_text())
     assert results["parameters"] == 13002
     assert results["gradient"] == "backprop"
     assert results["epochs"] == 2
-    assert {
-        *("dataset", "sizes", "optimizer", "schedule", "learning_rate", "batch_size", "seed", "device", "versions"),
-        *("commit", "test_accuracy", "train_accuracy", "test_cost", "train_cost", "compile_seconds", "train_seconds"),
-        "examples_per_second",
-    } <= results.keys()
+    options = {"dataset", "sizes", "layers", "optimizer", "schedule", "learning_rate", "batch_size", "seed"}
+    scores = {"test_accuracy", "train_accuracy", "test_cost", "train_cost"}
+    circumstances = {"device", "versions", "commit", "compile_seconds", "train_seconds", "examples_per_second"}
+    assert options | scores | circumstances <= results.keys()
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["test_accuracy"]) == results["test_accuracy"]
 
-    network, _params = load_params(folder / "params.npz")
+    network, _params = load_mlp(folder / "params.npz")
     assert network.in_shape == (784,)
     printed = capsys.readouterr().out
     assert printed.startswith("backend ")
@@ -81,10 +88,10 @@ def test_deterministic_says_what_it_sets_and_hands_it_to_the_compiler(tmp_path, 
     assert "deterministic: xla_cpu_option\n" in capsys.readouterr().out
 
 
-def test_both_hands_train_the_same_network(tmp_path):
+def test_backprop_and_autodiff_train_the_same_network(tmp_path):
     """Costs within 1e-3 after an epoch of float32; the network may answer a handful of digits differently."""
     folders = [
-        train_here(tmp_path / hand, "--smoke", "--no-figures", "--gradient", hand) for hand in ("backprop", "autodiff")
+        train_here(tmp_path / name, "--smoke", "--no-figures", "--gradient", name) for name in ("backprop", "autodiff")
     ]
     by_hand, by_jax = (json.loads((folder / "results.json").read_text()) for folder in folders)
     assert abs(by_hand["train_cost"] - by_jax["train_cost"]) <= 1e-3
@@ -175,7 +182,7 @@ def test_a_stopped_training_keeps_the_epochs_done_so_far_and_says_how_to_go_on(t
     )
     results = json.loads((folder / "results.json").read_text())
     assert (results["epochs"], results["steps"]) == (len(rows), 15 * len(rows))
-    _network, params = load_params(folder / "params.npz")
+    _network, params = load_mlp(folder / "params.npz")
     assert np.isfinite(params[0].W).all()
 
 
@@ -185,16 +192,83 @@ def test_numbers_that_are_not_finite_end_with_exit_code_3_and_a_diagnosis(tmp_pa
     (folder,) = (tmp_path / "train").iterdir()
     error = capsys.readouterr().err
     assert error.startswith("error: numbers that are not finite in step 2 (epoch 1), first the activation of layer ")
+    assert re.search(r"layer \d \((dense\(\d+.*\)|relu|sigmoid)\)", error)
     assert error.endswith(f"; see {folder / 'diagnosis.json'}\n")
     assert error.count("\n") == 1
     assert {path.name for path in folder.iterdir()} == {"config.json", "checkpoints", "params.npz", "diagnosis.json"}
     found = json.loads((folder / "diagnosis.json").read_text())
     assert (found["step"], found["epoch"], len(found["examples"])) == (2, 1, 100)
     assert "learning rate" in found["advice"][0]
-    _network, params = load_params(folder / "params.npz")
+    _network, params = load_mlp(folder / "params.npz")
     assert all(np.isfinite(leaf).all() for layer in params for leaf in layer), "those before the bad step"
 
     before = (folder / "params.npz").read_bytes()
     assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 3
     assert json.loads((folder / "diagnosis.json").read_text())["step"] == 2
     assert (folder / "params.npz").read_bytes() == before
+
+
+OWN = """
+import jax
+import jaxprop as jp
+
+
+def network():
+    return jp.Network((jp.flatten(), jp.dense(12), jp.relu(), jp.dense(10)), in_shape=(28, 28, 1))
+
+
+cost = jp.Cost(
+    lambda z, label: jax.nn.logsumexp(z) - z[label],
+    lambda z, label: jax.nn.softmax(z) - jax.nn.one_hot(label, 10),
+    takes_labels=True,
+)
+
+
+def small():
+    return jp.mlp((784, 3))
+"""
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_network_and_a_cost_of_the_users_train_and_go_on(tmp_path, own, capsys, monkeypatch):
+    options = ["--network", f"{own}:network", "--cost", f"{own}:cost", "--learning-rate", "0.3"]
+    folder = train_here(tmp_path / "runs", *options, "--epochs", "30")
+    results = json.loads((folder / "results.json").read_text())
+    assert results["test_accuracy"] >= 0.95
+    assert results["layers"] == "Network([flatten, dense(12), relu, dense(10)], in_shape=(28, 28, 1))"
+    assert not (folder / "first_layer.png").exists(), "its first layer has no weights"
+    before = (folder / "params.npz").read_bytes()
+    capsys.readouterr()
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 0
+    assert (folder / "params.npz").read_bytes() == before
+
+    own.write_text(OWN.replace("dense(12)", "dense(112)"))
+    monkeypatch.delitem(sys.modules, f"user_code:{own.resolve()}")  # as in a process of its own
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 2
+    assert "layers was 'Network([flatten, dense(12), relu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--network", "{own}:network", "--hidden", "5"], "has all layers: leave --hidden and --activation out"),
+        (["--network", "{own}:small"], "have shape (3,): expected (10,), one a digit"),
+        (["--network", "{own}:cost"], "--network"),
+        (["--cost", "{own}:network"], "is a function: expected a jaxprop.Cost"),
+        (["--network", "{own}:absent"], "absent"),
+        (["--cost", "nowhere.py:cost"], "--cost"),
+    ],
+)
+def test_what_is_no_network_and_no_cost_is_named(tmp_path, own, capsys, options, complaint):
+    options = [option.format(own=own) for option in options]
+    assert run(train.main, train.TrainOptions, ["--smoke", "--out", str(tmp_path / "runs"), *options]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -68,7 +68,7 @@ def the_run(out: Path) -> Path:
 
 
 def furthest(folder: Path, reference: Path) -> float:
-    """The largest difference between two runs' parameters, as a share of the largest number of the same array."""
+    """The largest difference between two runs' parameters, as a fraction of the largest number of the same array."""
     with np.load(folder / "params.npz") as one, np.load(reference / "params.npz") as other:
         assert one.files == other.files
         pairs = [(one[name], other[name]) for name in one.files if name != "about"]
@@ -76,7 +76,7 @@ def furthest(folder: Path, reference: Path) -> float:
 
 
 def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path):
-    """By the gradient that JAX derives: under `shard_map` it is the one that adds up over the devices by itself.
+    """By autodiff, whose gradient JAX derives from the placed program; `test_placement.py` has both.
 
     42 steps in float64, in which sums of 100 terms are taken in another order: 1e-15 each, so 1e-12 is a lot.
     """
@@ -86,7 +86,9 @@ def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path):
         options = [*SETTING, "--epochs", "3", "--out", str(out), "--devices", option]
         found = ended(start(processes, *options, devices=devices))
         assert all(code == 0 for code, _, _ in found), found
-        assert ["read rightly" in said for _, said, _ in found] == [True] + [False] * (processes - 1), "one speaks"
+        assert ["classified correctly" in said for _, said, _ in found] == [True] + [False] * (processes - 1), (
+            "one speaks"
+        )
         assert furthest(the_run(out), the_run(tmp_path / "1-1")) <= 1e-12
         assert len(list(out.iterdir())) == 1, "and one writes"
         if processes == 2:

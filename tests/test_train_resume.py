@@ -18,7 +18,7 @@ import jax
 import pytest
 
 import train
-from jaxprop import training_run
+from jaxprop.run import training_run
 from jaxprop.run.checkpoints import newest_checkpoint
 from lab.common import run
 from lab.train_options import TrainOptions, options_before
@@ -154,8 +154,8 @@ def test_another_precision_or_other_examples_are_refused(stopped, capsys, monkey
 
 
 def test_other_versions_are_said_and_no_reason_to_stop(copy, uninterrupted, capsys, monkeypatch):
-    provenance = train.runs.provenance
-    monkeypatch.setattr(train.runs, "provenance", lambda device: {**provenance(device), "versions": {"jax": "9.9"}})
+    provenance = train.folders.provenance
+    monkeypatch.setattr(train.folders, "provenance", lambda device: {**provenance(device), "versions": {"jax": "9.9"}})
     assert call("--resume", str(copy)) == 0
     (note,) = capsys.readouterr().err.splitlines()
     assert note.startswith("note: versions was ")

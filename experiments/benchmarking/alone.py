@@ -22,9 +22,13 @@ from benchmarking.work import Work
 
 def environment(**more: str) -> dict[str, str]:
     """Of a process that finds the experiments' modules."""
-    # On a GPU this process holds most of the memory already, by JAX's default; another that did so would find none.
-    take_little = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **take_little, **more}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        # On a GPU this process holds most of the memory already, by JAX's default; another that did so would find none.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        **more,
+    }
 
 
 def save_work(path: Path, work: Work) -> None:
@@ -53,12 +57,14 @@ def measure(name: str, path: Path, device: str) -> dict[str, float]:
     started = time.perf_counter()
     for package in peer.needs:
         importlib.import_module(package)
-    import_seconds, import_megabytes = time.perf_counter() - started, peak_megabytes()
+    import_seconds = time.perf_counter() - started
+    import_megabytes = peak_megabytes()
     work = load_work(path)
     started = time.perf_counter()
     trainer = peer.make(work, device)
     setup_seconds = time.perf_counter() - started
-    first, second = (_epoch_seconds(trainer, work.start) for _ in range(2))
+    first = _epoch_seconds(trainer, work.start)
+    second = _epoch_seconds(trainer, work.start)
     return {
         "import_seconds": import_seconds,
         "compile_seconds": max(0.0, setup_seconds + first - second),

@@ -1,4 +1,4 @@
-"""Three peers in JAX: jaxprop with either hand, and plain JAX with a Python loop over the steps."""
+"""Three peers in JAX: jaxprop with either gradient, and plain JAX with a Python loop over the steps."""
 
 import itertools
 from collections.abc import Callable
@@ -12,21 +12,24 @@ from benchmarking.work import Order, Params, Trainer, Work, shuffler
 from jaxprop.run.devices import DeviceName, select_device
 
 
-def by_hand(work: Work, device: DeviceName) -> Trainer:
+def manual_backprop(work: Work, device: DeviceName) -> Trainer:
     return _jaxprop(jp.backprop, work, device)
 
 
-def by_autodiff(work: Work, device: DeviceName) -> Trainer:
+def autodiff(work: Work, device: DeviceName) -> Trainer:
     return _jaxprop(jp.autodiff, work, device)
 
 
-def _jaxprop(hand: Callable, work: Work, device: DeviceName) -> Trainer:
+def _jaxprop(make_gradient: Callable, work: Work, device: DeviceName) -> Trainer:
     """As `train.py` does it: an epoch is one compiled call."""
-    network, optimizer = jp.mlp(work.sizes), optax.sgd(work.rate)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(hand(network, jp.squared_error), optimizer)))
-    tree = jax.tree.structure(jax.eval_shape(network.init, jax.random.key(0)))
+    network = jp.mlp(work.sizes)
+    optimizer = optax.sgd(work.rate)
+    step = jp.make_step(make_gradient(network, jp.squared_error), optimizer)
+    epoch = jax.jit(jp.make_epoch(step, jp.as_batch))
+    tree = jax.tree.structure(network.params_like)
     examples = jax.device_put(jp.Examples(work.images, work.labels), select_device(device))
-    key, epochs = jax.random.key(0), itertools.count(1)
+    key = jax.random.key(0)
+    epochs = itertools.count(1)
 
     def train(params: Params, order: Order) -> Params:
         state, _ = epoch(jp.init_state(jax.tree.unflatten(tree, params), optimizer), examples, order)

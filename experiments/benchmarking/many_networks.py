@@ -4,8 +4,8 @@ They take the same mini-batches, so that the first layers of all are one matrix 
 machine. Its limit is taken to be the rate of a product of two large square matrices in float32.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,57 +13,77 @@ import numpy as np
 import optax
 
 import jaxprop as jp
-from benchmarking.costs_against import multiply_adds
 from benchmarking.rounds import median_ratio
+from benchmarking.work import multiply_adds
 from jaxprop.run.ensembles import init_ensemble, make_ensemble_epoch
-from lab.timing import interleave
-from lab import running_example
 from lab.common import progress
+from lab.running_example import BATCH_SIZE, LEARNING_RATE, SIZES
+from lab.timing import interleave
 
-NETWORKS, STEPS, SIDE = 64, 60, 2048
-HANDS = {"backprop": jp.backprop, "autodiff": jp.autodiff}
+GRADIENTS = {"backprop": jp.backprop, "autodiff": jp.autodiff}
 Row = dict[str, Any]
 
 
+class Extent(NamedTuple):
+    """How much is measured."""
+
+    networks: int
+    steps: int  # in one call
+    side: int  # rows of the large square matrices
+    repeats: int
+
+
+WHOLE = Extent(networks=64, steps=60, side=2048, repeats=7)
+SMOKE = Extent(networks=2, steps=2, side=64, repeats=1)
+
+
 def measure(examples: jp.Examples, seed: int, smoke: bool) -> list[Row]:
-    """A row for each hand."""
+    """A row for each way to make the gradient."""
     rows = []
-    with progress(len(HANDS)) as report:
-        for hand in HANDS:
-            rows.append(row := compare(hand, examples, seed, *((2, 2, 64, 1) if smoke else (NETWORKS, STEPS, SIDE, 7))))
-            report(f"{row['networks']} networks at once, by {hand}: {row['times_throughput']:.2f} times the throughput")
+    with progress(len(GRADIENTS)) as report:
+        for gradient in GRADIENTS:
+            row = compare(gradient, examples, seed, SMOKE if smoke else WHOLE)
+            rows.append(row)
+            times = row["times_throughput"]
+            report(f"{row['networks']} networks at once, by {gradient}: {times:.2f} times the throughput")
     return rows
 
 
-def compare(hand: str, examples: jp.Examples, seed: int, networks: int, steps: int, side: int, repeats: int) -> Row:
-    """One network, `networks` of them at once, and a product of matrices of `side` rows, by turns."""
-    network, optimizer = jp.mlp(running_example.SIZES), optax.sgd(running_example.LEARNING_RATE)
-    step = jp.make_step(HANDS[hand](network, jp.squared_error), optimizer)
-    keys, data = jax.random.split(jax.random.key(seed), networks), jax.device_put(examples)
-    together = init_ensemble(network, optimizer, keys)
+def compare(gradient: str, examples: jp.Examples, seed: int, extent: Extent) -> Row:
+    """One network, many of them at once, and a product of large matrices, by turns."""
+    networks, steps, side, repeats = extent
+    network = jp.mlp(SIZES)
+    optimizer = optax.sgd(LEARNING_RATE)
+    step = jp.make_step(GRADIENTS[gradient](network, jp.squared_error), optimizer)
+    epoch = jax.jit(jp.make_epoch(step, jp.as_batch))
+    epoch_of_all = jax.jit(make_ensemble_epoch(step, jp.as_batch))
+    product = jax.jit(jnp.matmul)
+
+    data = jax.device_put(examples)
+    together = init_ensemble(network, optimizer, jax.random.split(jax.random.key(seed), networks))
     alone = jax.tree.map(lambda leaf: leaf[0], together)
-    order = np.random.default_rng(seed).integers(0, len(examples.labels), (steps, running_example.BATCH_SIZE)).astype(np.int32)
+    order = np.random.default_rng(seed).integers(0, len(examples.labels), (steps, BATCH_SIZE)).astype(np.int32)
     matrix = jax.random.normal(jax.random.key(seed), (side, side))
-    epoch, epochs, product = jax.jit(jp.make_epoch(step)), jax.jit(make_ensemble_epoch(step)), jax.jit(jnp.matmul)
     calls: dict[str, Callable] = {
         "one": lambda: epoch(alone, data, order),
-        "all": lambda: epochs(together, data, order),
+        "all": lambda: epoch_of_all(together, data, order),
         "product": lambda: product(matrix, matrix),
     }
     seconds = interleave(calls, repeats)
-    work, largest_work = networks * steps * gradient_flops(running_example.SIZES, running_example.BATCH_SIZE), 2 * side**3
+    flops = networks * steps * gradient_flops(SIZES, BATCH_SIZE)
+    product_flops = 2 * side**3
     return {
-        "hand": hand,
+        "gradient": gradient,
         "networks": networks,
         "times_throughput": networks * median_ratio(seconds["one"], seconds["all"]),
-        "fraction_of_peak": work / largest_work * median_ratio(seconds["product"], seconds["all"]),
-        "peak_gflops": largest_work / float(np.median(seconds["product"])) / 1e9,
+        "fraction_of_peak": flops / product_flops * median_ratio(seconds["product"], seconds["all"]),
+        "peak_gflops": product_flops / float(np.median(seconds["product"])) / 1e9,
         "ms_a_step_of_one": 1e3 * float(np.median(seconds["one"])) / steps,
         "ms_a_step_of_all": 1e3 * float(np.median(seconds["all"])) / steps,
     }
 
 
-def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:
+def gradient_flops(sizes: Sequence[int], batch_size: int) -> int:
     """Of the matrix products: forward, the weights' gradient, and what is passed back, which the first layer leaves."""
     passed_back = multiply_adds(sizes[1:])
     return 2 * batch_size * (2 * multiply_adds(sizes) + passed_back)

@@ -1,4 +1,4 @@
-"""The peers that only a CPU can run: NumPy by hand, scikit-learn, and what BLAS needs for the first layer alone."""
+"""The peers that only a CPU can run: NumPy, scikit-learn, and what BLAS needs for the first layer alone."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,14 @@ from threadpoolctl import ThreadpoolController
 from benchmarking.work import Order, Params, Trainer, Work, shuffler
 
 
-def numpy_by_hand(work: Work, device: str) -> Trainer:
+def numpy_backprop(work: Work, device: str) -> Trainer:
     """Backpropagation of a mini-batch at a time, as a careful person writes it in NumPy."""
-    images, targets = work.images.reshape(len(work.images), -1), np.eye(10, dtype=np.float32)
+    images = work.images.reshape(len(work.images), -1)
+    targets = np.eye(10, dtype=np.float32)
 
     def train(params: Params, order: Order) -> Params:
-        Ws, bs = [W.copy() for W in params[::2]], [b.copy() for b in params[1::2]]
+        Ws = [W.copy() for W in params[::2]]
+        bs = [b.copy() for b in params[1::2]]
         for rows in order:
             activations = [images[rows] * np.float32(1 / 255)]
             for W, b in zip(Ws, bs, strict=True):
@@ -32,7 +34,7 @@ def numpy_by_hand(work: Work, device: str) -> Trainer:
 
 def numpy_on_one_thread(work: Work, device: str) -> Trainer:
     """The same with BLAS held to one thread: for products this small, sharing them out can cost more than it saves."""
-    train, shuffle = numpy_by_hand(work, device)
+    train, shuffle = numpy_backprop(work, device)
     return Trainer(on_one_thread(train), shuffle)
 
 
@@ -70,7 +72,7 @@ def scikit_learn(work: Work, device: str) -> Trainer:
 
 
 def blas_reference(work: Work) -> dict[str, Callable[[], None]]:
-    """What a good hand with BLAS would hope for in one epoch: its largest parts alone, as calls to be timed.
+    """What the best code with BLAS could hope for in one epoch: its largest parts alone, as calls to be timed.
 
     products: for each step the two matrix products of the first layer, (B, in) @ (in, out) and (in, B) @ (B, out), in
         float32 by NumPy's BLAS, into arrays that are there already. Their operands are the same in every step, so that
@@ -81,10 +83,13 @@ def blas_reference(work: Work) -> dict[str, Callable[[], None]]:
     """
     images = work.images.reshape(len(work.images), -1)
     order = shuffler(work)()
-    rows, W = order[0], np.ascontiguousarray(work.start[0].T)
-    a = images[rows] * np.float32(1 / 255)
-    z, dW, gathered = a @ W, np.empty_like(W), images[rows]
+    rows = order[0]
+    gathered = images[rows]
+    a = gathered * np.float32(1 / 255)
+    W = np.ascontiguousarray(work.start[0].T)
+    z = a @ W
     dz = np.ones_like(z)
+    dW = np.empty_like(W)
 
     def products() -> None:
         for _ in order:

@@ -48,15 +48,19 @@ class Peer(NamedTuple):
         return ""
 
 
-_JAX, _TORCH = ("optax", "jaxprop"), ("torch", "torch._dynamo")  # the first optimiser made imports that one too
+_JAX = ("optax", "jaxprop")
+_TORCH = ("torch", "torch._dynamo")  # the first optimiser made imports the second one too
 _ANYWHERE = ("cpu", "gpu", "tpu")
-BY_HAND, BY_AUTODIFF = "jaxprop by hand", "jaxprop by autodiff"
-NUMPY, TORCH = "NumPy", "PyTorch eager"
+
+MANUAL = "jaxprop, manual backprop"  # the baseline of all ratios
+AUTODIFF = "jaxprop, autodiff"
+NUMPY = "NumPy"
+TORCH = "PyTorch eager"
 PEERS = {
-    BY_HAND: Peer("in_jax", "by_hand", _JAX, _ANYWHERE),
-    BY_AUTODIFF: Peer("in_jax", "by_autodiff", _JAX, _ANYWHERE),
+    MANUAL: Peer("in_jax", "manual_backprop", _JAX, _ANYWHERE),
+    AUTODIFF: Peer("in_jax", "autodiff", _JAX, _ANYWHERE),
     "JAX, step by step": Peer("in_jax", "step_by_step", _JAX, _ANYWHERE),
-    NUMPY: Peer("on_host", "numpy_by_hand", ("numpy",), ("cpu",)),
+    NUMPY: Peer("on_host", "numpy_backprop", ("numpy",), ("cpu",)),
     "NumPy, one thread": Peer("on_host", "numpy_on_one_thread", ("numpy",), ("cpu",)),
     "scikit-learn": Peer(
         "on_host",

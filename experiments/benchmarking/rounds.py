@@ -18,12 +18,13 @@ REST = 0.05
 def take_turns(
     calls: Mapping[Any, Callable[[], Any]], repeats: int, report: Callable[[str], None], what: str
 ) -> dict[Any, np.ndarray]:
-    """`jaxprop.timing.interleave` of peers with threads of their own: seconds of each call, (repeats,).
+    """`lab.timing.interleave` of peers with threads of their own: seconds of each call, (repeats,).
 
     Each call is made twice after a rest, and the second one counts: as in training, its own work came before it.
     Reports once a round, `repeats + 1` times.
     """
-    rounds, turns = itertools.count(), {}
+    rounds = itertools.count()
+    turns = {}
     for name, call in calls.items():
         turns["before", name] = _after_a_rest(call)
         turns["timed", name] = call

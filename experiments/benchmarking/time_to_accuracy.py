@@ -1,4 +1,4 @@
-"""From the start of a process to 93 % of the test digits read rightly: `train.py`, beside the same in PyTorch."""
+"""From the start of a process to 93 % test accuracy: `train.py`, beside the same in PyTorch."""
 
 import re
 import subprocess
@@ -10,18 +10,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarking.alone import environment
 from benchmarking.peers import PEERS, TORCH
 from jaxprop.data.datasets import Dataset
 from lab.common import Options, progress
+from lab.figures import BLUE, GREY, ORANGE, PURPLE, new_figure, styled
 
 ACCURACY = 0.93
 EPOCHS = 200  # at most; MNIST takes some five, the embedded digits some hundred and fifty
 TRAIN = Path(__file__).parents[1] / "train.py"
-STAGES = ("imports", "data", "compilation", "training")
+STAGES = {"imports": GREY, "data": ORANGE, "compilation": PURPLE, "training": BLUE}  # in this order, with colours
 JAXPROP = "jaxprop, train.py"
 Row = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def measure(options: Options, device: str, dataset: Dataset, runs: int) -> list[Row]:
@@ -36,7 +39,8 @@ def measure(options: Options, device: str, dataset: Dataset, runs: int) -> list[
             if with_torch:
                 commands[TORCH] = torch_command(folder / "examples.npz", seed, PEERS[TORCH].where(device))
             for script, command in commands.items():
-                rows.append(row := {"script": script, "seed": seed, **itemised(timed_lines(command))})
+                row = {"script": script, "seed": seed, **itemised(timed_lines(command))}
+                rows.append(row)
                 report(f"{script}: {row['accuracy']:.2%} after {row['seconds']:.1f} s")
     return rows
 
@@ -47,13 +51,16 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
 
 
 def train_command(options: Options, seed: int, device: str, out: Path) -> list[str]:
-    archives = [] if options.archives is None else ["--archives", options.archives]
-    choices = ["--dataset", options.dataset, *archives, "--device", device, "--seed", seed, "--epochs", EPOCHS]
-    return list(map(str, [sys.executable, TRAIN, *choices, "--no-figures", "--out", out]))
+    choices = ["--dataset", options.dataset]
+    if options.archives is not None:
+        choices += ["--archives", options.archives]
+    choices += ["--device", device, "--seed", seed, "--epochs", EPOCHS, "--no-figures", "--out", out]
+    return [str(word) for word in (sys.executable, TRAIN, *choices)]
 
 
 def torch_command(examples: Path, seed: int, device: str) -> list[str]:
-    return list(map(str, [sys.executable, "-m", "benchmarking.train_with_torch", examples, seed, device, EPOCHS]))
+    words = (sys.executable, "-m", "benchmarking.train_with_torch", examples, seed, device, EPOCHS)
+    return [str(word) for word in words]
 
 
 def timed_lines(command: Sequence[str]) -> Generator[tuple[float, str], None, None]:
@@ -84,19 +91,46 @@ def itemised(lines: Generator[tuple[float, str], None, None]) -> Row:
     stages = {"imports": ready, "data": compiled - ready - float(seconds), "compilation": float(seconds)}
     for now, line in lines:
         if found := re.match(r"epoch (\d+): .*test accuracy ([\d.]+)%", line):
-            epoch, accuracy = int(found[1]), float(found[2]) / 100
-            if accuracy >= ACCURACY or epoch == EPOCHS:
+            epoch = int(found[1])
+            accuracy = float(found[2]) / 100
+            reached = accuracy >= ACCURACY
+            if reached or epoch == EPOCHS:
                 lines.close()
                 stages["training"] = now - compiled
-                reached = accuracy >= ACCURACY
                 return {"reached": reached, "seconds": now, **stages, "epochs": epoch, "accuracy": accuracy}
     raise RuntimeError("the script ended before its last epoch")
 
 
-def median_seconds(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def median_seconds(rows: Rows) -> dict[str, float | None]:
     """Of each script, over its runs; None if one of them never got there."""
-    runs = {row["script"]: [r for r in rows if r["script"] == row["script"]] for row in rows}
-    return {
-        script: float(np.median([row["seconds"] for row in some])) if all(row["reached"] for row in some) else None
-        for script, some in runs.items()
-    }
+    medians = {}
+    for script in dict.fromkeys(row["script"] for row in rows):
+        runs = [row for row in rows if row["script"] == script]
+        reached = all(row["reached"] for row in runs)
+        medians[script] = float(np.median([row["seconds"] for row in runs])) if reached else None
+    return medians
+
+
+@styled
+def stages_figure(rows: Rows) -> Figure:
+    """Where the time goes from the start of a process to the accuracy that was asked for: a bar for each run."""
+    figure = new_figure(10, 1.6 + 0.5 * len(rows))
+    axes = figure.subplots()
+    scripts = list(dict.fromkeys(row["script"] for row in rows))
+    rows = sorted(rows, key=lambda row: scripts.index(row["script"]))
+    ends = np.zeros(len(rows))
+    for stage, colour in STAGES.items():
+        seconds = np.array([row[stage] for row in rows])
+        axes.barh(range(len(rows)), seconds, left=ends, color=colour, label=stage, height=0.7)
+        ends += seconds
+    for i, row in enumerate(rows):
+        ending = "" if row["reached"] else ": not reached"
+        axes.text(row["seconds"], i, f"  {row['seconds']:.1f} s, {row['epochs']} epochs{ending}", va="center")
+    axes.set(yticks=range(len(rows)), yticklabels=[f"{row['script']}, seed {row['seed']}" for row in rows])
+    axes.set(xlabel="seconds since the process was started", xlim=(0, 1.25 * max(row["seconds"] for row in rows)))
+    axes.invert_yaxis()
+    axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
+    medians = {name: f"{seconds:.1f} s" if seconds else "never" for name, seconds in median_seconds(rows).items()}
+    story = "; ".join(f"{name} {median}" for name, median in medians.items())
+    figure.suptitle(f"To 93 % of the test digits: {story}", ha="left", x=0.01)
+    return figure

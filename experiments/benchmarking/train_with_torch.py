@@ -20,12 +20,14 @@ def main(examples: str, seed: int, device: str, epochs: int) -> None:
     with np.load(examples, allow_pickle=False) as file:
         data = {name: file[name] for name in file}
     work = Work(data["train_images"], data["train_labels"], draw_start((784, 16, 16, 10), seed))
-    (train, shuffle), params = eager(work, device), work.start
+    train, shuffle = eager(work, device)
+    params = work.start
     sets = {name: tensors(data, name, device) for name in ("train", "test")}
     print("13,002 parameters; compiled in 0.00 s: PyTorch eager compiles nothing", flush=True)
     for epoch in range(1, epochs + 1):
         params = train(params, shuffle())
-        (cost, _), (_, accuracy) = score(params, *sets["train"]), score(params, *sets["test"])
+        cost, _ = score(params, *sets["train"])
+        _, accuracy = score(params, *sets["test"])
         print(f"epoch {epoch}: cost {cost:.4f}, test accuracy {accuracy:.2%}", flush=True)
 
 
@@ -35,8 +37,10 @@ def tensors(data: dict[str, np.ndarray], name: str, device: str) -> tuple[torch.
 
 
 def score(params: Params, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """The cost and the accuracy, a thousand examples at a time as `jaxprop.evaluation` does."""
-    params, cost, right = [p.to(images.device) for p in params], 0.0, 0
+    """The cost and the accuracy, a thousand examples at a time as `jaxprop.make_evaluate` does."""
+    params = [p.to(images.device) for p in params]
+    cost = 0.0
+    right = 0
     with torch.no_grad():
         for some, wanted in zip(images.split(1000), labels.split(1000), strict=True):
             a = some.float() / 255

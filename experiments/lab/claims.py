@@ -8,10 +8,10 @@ import jax
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxprop.run import folders as runs
+from jaxprop.run import folders
 from jaxprop.verify.report import as_json
-from lab.figures import save_figure
 from lab.common import Options, first_line, print_wide, settings
+from lab.figures import save_figure
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Claim:
     @property
     def holds(self) -> bool:
         """within: at most the tolerance away from the reference; the others may miss it by the tolerance. NaN never."""
-        above = self.measured - self.reference
-        return {
-            "within": abs(above) <= self.tolerance,
-            "at least": above >= -self.tolerance,
-            "at most": above <= self.tolerance,
-        }[self.relation]
+        difference = self.measured - self.reference
+        match self.relation:
+            case "within":
+                return abs(difference) <= self.tolerance
+            case "at least":
+                return difference >= -self.tolerance
+            case "at most":
+                return difference <= self.tolerance
 
 
 class Experiment(NamedTuple):
@@ -61,15 +63,15 @@ def conduct(experiment: Experiment, options: Options) -> int:
     with jax.enable_x64(experiment.dtype == "float64"):
         found = experiment.measure(options)
     claims = experiment.claims(found)
-    folder = runs.new_run_folder(options.out, experiment.name, options.seed)
+    folder = folders.new_run_folder(options.out, experiment.name, options.seed)
     for name, rows in experiment.tables(found).items():
-        runs.write_csv(folder / f"{name}.csv", rows)
+        folders.write_csv(folder / f"{name}.csv", rows)
     if options.figures:
         for name, figure in experiment.figures(found).items():
             save_figure(folder / f"{name}.png", figure)
     # A measured NaN or infinity is a claim that does not hold, and JSON knows neither.
     record = [as_json({**asdict(claim), "holds": claim.holds}) for claim in claims]
-    runs.write_json(folder / "results.json", {**settings(options), "claims": record, **runs.provenance(device)})
+    folders.write_json(folder / "results.json", {**settings(options), "claims": record, **folders.provenance(device)})
     print_claims(claims)
     print(f"run folder: {folder}")
     return 0 if all(claim.holds for claim in claims) else 1
@@ -84,3 +86,17 @@ def print_claims(claims: Sequence[Claim]) -> None:
         verdict = "holds" if claim.holds else "[bold]FALSE[/bold]"
         table.add_row(claim.statement, claim.claim, f"{claim.measured:.6g}", expected, verdict)
     print_wide("What was claimed, and what was found", table)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of one form for people: each number with three digits, None left blank."""
+
+    def cell(x: Any) -> str:
+        if x is None:
+            return ""
+        return f"{x:.3g}" if isinstance(x, float) else str(x)
+
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        table.add_row(*map(cell, row.values()))
+    return table

@@ -15,7 +15,15 @@ from matplotlib.figure import Figure
 from jaxprop.files import write_atomically
 
 # The palette of Okabe and Ito ("Color Universal Design", 2008), told apart with any colour vision.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+GREY = "#777777"
+
+BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # so that no line runs through a number
 
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -52,9 +60,9 @@ def learning_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
             axes.plot(epochs, [row[f"{split}_{quantity}"] for row in rows], style, label=label)
         axes.set(xlabel="epoch", title=f"{quantity.capitalize()} after each epoch")
     figure.axes[0].set(ylabel="cost, mean over examples of Σ(a − y)²", yscale="log")
-    for axis_formatter in (figure.axes[0].yaxis.set_major_formatter, figure.axes[0].yaxis.set_minor_formatter):
-        axis_formatter("{x:g}")
-    figure.axes[1].set(ylabel="share of right answers", ylim=(None, 1))
+    figure.axes[0].yaxis.set_major_formatter("{x:g}")
+    figure.axes[0].yaxis.set_minor_formatter("{x:g}")
+    figure.axes[1].set(ylabel="fraction classified correctly", ylim=(None, 1))
     figure.axes[0].legend()
     return figure
 
@@ -81,20 +89,20 @@ def answers(
 
 @styled
 def confusion(labels: Int[np.ndarray, " N"], given: Int[np.ndarray, " N"]) -> Figure:
-    """How often each digit is taken for each other, as counts; the colour is the share of the row."""
+    """How often each digit is taken for each other, as counts; the colour is the fraction of the row."""
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (labels, given), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.4, 6)
     axes = figure.subplots()
     # The square root keeps the few mistakes visible beside the many right answers.
-    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(np.sqrt(fractions), cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(counts):
         if count:
-            axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.3 else "black")
+            axes.text(j, i, str(count), ha="center", va="center", color="white" if fractions[i, j] > 0.3 else "black")
     axes.spines[:].set_visible(False)
     axes.set(xticks=range(10), yticks=range(10), xlabel="answer of the network", ylabel="right answer")
-    axes.set_title(f"{np.trace(counts)} of {counts.sum()} digits read rightly")
+    axes.set_title(f"{np.trace(counts)} of {counts.sum()} digits classified correctly")
     return figure
 
 

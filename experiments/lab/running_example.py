@@ -1,6 +1,7 @@
 """The running example of the lesson: its network, its data, its mini-batches, and the way from step to step."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,10 +60,11 @@ def snapshots(
     """Trains by plain SGD, and returns the parameters after each of the ascending `steps`. A step of 0 is the start.
 
     key: of the order of the examples, see `mini_batches`. hand: what makes the gradient, `jaxprop.autodiff` or another.
-    The precision is that of JAX's default float type, which `params` must have.
+    The mini-batches have the float type of `params`.
     """
     optimizer = optax.sgd(rate)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(hand(network, jp.squared_error), optimizer), jp.as_batch))
+    to_batch = partial(jp.as_batch, dtype=jax.tree.leaves(params)[0].dtype)
+    epoch = jax.jit(jp.make_epoch(jp.make_step(hand(network, jp.squared_error), optimizer), to_batch))
     order = mini_batches(key, len(examples.labels), steps[-1], batch_size)
     state = jp.init_state(params, optimizer)
     found = []

@@ -11,7 +11,7 @@ import jaxprop as jp
 from jaxprop.data.batches import CLASSES
 from jaxprop.run.checkpoints import Checkpoint
 from jaxprop.run.devices import deterministic_options
-from jaxprop.run.placement import jit_over, local, place
+from jaxprop.run.placement import in_one_message, jit_over, local, place
 from jaxprop.run.training_run import Task
 from jaxprop.training import Data, Epoch, Order, ToBatch
 from lab.train_options import TrainOptions
@@ -121,7 +121,8 @@ def compile_task(
     order = jp.epoch_order(here.key, len(problem.train.labels), options.batch_size)
     per_call = min(options.steps_per_call or len(order), len(order))
     lengths = {per_call, len(order) % per_call} - {0}
-    epoch = jp.make_epoch(jp.make_step(gradient, optimizer), to_batch)
+    shared = gradient if mesh is None else in_one_message(gradient, mesh)
+    epoch = jp.make_epoch(jp.make_step(shared, optimizer), to_batch)
     epoch = compile_epoch(epoch, here.state, data, order, lengths, mesh, flags)
     evaluate = jax.jit(jp.make_evaluate(network, cost, to_batch), compiler_options=flags)
     on_train = evaluate.lower(here.state.params, train).compile()

@@ -1,12 +1,16 @@
-"""L9: of all changes of a neuron's weights of one length, the one in proportion to the activations buys the most.
+"""L9: of all changes of a neuron's weights of one length, the one in proportion to the activations helps the most.
 
 The pre-activation of a neuron is Σ w a' + b, so a small change d of its weights moves it by d · a'. By Cauchy and
 Schwarz none of the same length moves it further than the one in proportion to a', the activations of the layer before;
-any other buys the cosine of its angle with that one. It is tried against changing all weights alike, against handing
-out the same sizes dimmest first, and against random changes: at an output, whose 16 neurons before it are all about
-half lit on a network that is not trained, and at a neuron behind the 784 pixels of a 2, most of which are black.
+the effect of any other is smaller by the cosine of its angle with that one. It is compared with changing all weights
+alike, with the same changes given to the dimmest neurons first, and with random changes: at an output, whose 16 neurons
+before it are all about half bright on a network that is not trained, and at a neuron after the 784 pixels of a 2, most
+of which are black. Every change goes the way that the example wishes: a wish, or nudge, is minus a derivative of its
+cost.
 
 What to look at: the first bar is the longest, and each ends at its cosine.
+
+    uv run experiments/lesson/bang_for_the_buck.py
 """
 
 import sys
@@ -19,13 +23,13 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.data.batches import Batch
-from lab.figures import BLUE, SKY, new_figure, styled
-from jaxprop.layers.core import Params
-from jaxprop.nudges import Wishes, wishes
+from jaxprop.gradients import Batch
+from jaxprop.layers import Params
+from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, run
-from lab.running_example import SIZES, load, whole
+from lab.figures import BLUE, SKY, new_figure, styled
+from lesson.neurons import Neurons, wishes_of_neurons
 
 LABEL = 2
 LENGTH = 1e-5  # of every change
@@ -40,56 +44,94 @@ class Neuron(NamedTuple):
     cosines: Float[np.ndarray, " changes"]  # with the activations
     drops: Float[np.ndarray, " changes"]  # of the cost
 
+    @property
+    def fractions(self) -> Float[np.ndarray, " changes"]:
+        """The drops as fractions of that by the change in proportion to the activations."""
+        return self.drops / self.drops[0]
+
 
 def measure(options: Options) -> list[Neuron]:
-    train = load(options).train
-    init_key, *keys = jax.random.split(jax.random.key(options.seed), 3)
-    params = jp.mlp(SIZES).init(init_key)
-    first = int(np.argmax(np.asarray(train.labels) == LABEL))
-    x, y = whole(jp.Examples(*(part[first : first + 1] for part in train)))
-    hidden, _, outputs = jax.jit(wishes(SIZES, jp.squared_error))(params, x[0], y[0])
-    eager = int(jnp.argmax(jnp.abs(hidden.nudge_z)))
+    train = running_example.load(options).train
+    network = jp.mlp(running_example.SIZES)
+    init_key, output_key, hidden_key = jax.random.split(jax.random.key(options.seed), 3)
+    params = network.init(init_key)
+    first = np.argmax(np.asarray(train.labels) == LABEL)
+    example = running_example.whole(running_example.select(train, np.array([first])))
+    inputs, targets = example
+    wishes = jax.jit(wishes_of_neurons(network, jp.squared_error))(params, inputs[0], targets[0])
+    hidden, outputs = wishes[0], wishes[-1]
+    most_moved = int(jnp.argmax(jnp.abs(hidden.nudge_z)))
+
+    def neuron(name: str, layer: int, neurons: Neurons, j: int, key: Array) -> Neuron:
+        upwards = jnp.sign(neurons.nudge_z[j])
+        cosines, drops = change_weights(network, params, example, layer, j, neurons.a_prev, upwards, key)
+        return Neuron(name, np.asarray(cosines), np.asarray(drops))
+
     return [
-        change_weights("16 weights into the output for 2", params, (x, y), 4, LABEL, outputs, keys[0]),
-        change_weights("784 weights into a neuron of hidden layer 1", params, (x, y), 0, eager, hidden, keys[1]),
+        neuron("16 weights into the output for 2", 4, outputs, LABEL, output_key),
+        neuron("784 weights into a neuron of hidden layer 1", 0, hidden, most_moved, hidden_key),
     ]
 
 
 def change_weights(
-    name: str, params: Params, example: Batch, layer: int, neuron: int, wished: Wishes, key: Array
-) -> Neuron:
-    """Every change is turned the way that the example wishes the neuron to go."""
-    loss = jp.loss(jp.mlp(SIZES), jp.squared_error)
+    network: jp.Network,
+    params: Params,
+    example: Batch,
+    layer: int,
+    j: int,
+    a_prev: Float[Array, " in"],
+    upwards: Float[Array, ""],
+    key: Array,
+) -> tuple[Float[Array, " changes"], Float[Array, " changes"]]:
+    """The cosine of each change of neuron j of a layer with the activations before it, and how far it lowers the cost.
+
+    upwards: 1 where the example wishes the neuron to go up, -1 where down.
+    """
+    loss = jp.loss(network, jp.squared_error)
 
     @jax.jit
-    def cosines_and_drops(a: Array, upwards: Array) -> tuple[Array, Array]:
+    def cosines_and_drops(a: Array) -> tuple[Array, Array]:
+        alike = jnp.ones_like(a)
         dimmest_first = jnp.zeros_like(a).at[jnp.argsort(a)].set(jnp.sort(a)[::-1])
-        changes = jnp.vstack([a, jnp.ones_like(a), dimmest_first, jax.random.normal(key, (RANDOM, len(a)))])
+        changes = jnp.vstack([a, alike, dimmest_first, jax.random.normal(key, (RANDOM, len(a)))])
         changes /= jnp.linalg.norm(changes, axis=1, keepdims=True)
 
         def drop(change: Array) -> Array:
-            W = params[layer].W.at[neuron].add(LENGTH * upwards * change)
+            W = params[layer].W.at[j].add(LENGTH * upwards * change)
             changed = (*params[:layer], params[layer]._replace(W=W), *params[layer + 1 :])
             return loss(params, example) - loss(changed, example)
 
         return changes @ a / jnp.linalg.norm(a), jax.lax.map(drop, changes, batch_size=100)
 
-    found = cosines_and_drops(wished.a_prev, jnp.sign(wished.nudge_z[neuron]))
-    return Neuron(name, *map(np.asarray, found))
+    return cosines_and_drops(a_prev)
 
 
 def claims(neurons: list[Neuron]) -> list[Claim]:
-    cauchy_schwarz = "no vector of the same length has a larger product with the activations (Cauchy and Schwarz)"
-    line = "a change of length 1e-5 bends off the straight line by 1e-5 times half the curvature over the slope"
     found = []
-    for name, cosines, drops in neurons:
-        best, apart = (drops[1:] / drops[0]).max(), np.abs(drops / drops[0] - cosines).max()
-        others = f"{name}: the most that any of {len(drops) - 1:,} other changes buys, of what the change"
+    for neuron in neurons:
+        best = float(neuron.fractions[1:].max())
+        apart = float(np.abs(neuron.fractions - neuron.cosines).max())
         found += [
-            Claim("L9", f"{others} in proportion to the activations buys", float(best), "at most", 1, cauchy_schwarz),
-            Claim("L9", f"{name}: the same share for every change, beside its cosine with the activations: the largest "
-                  "difference", float(apart), "at most", 1e-3, line),
-        ]  # fmt: skip
+            Claim(
+                "L9",
+                f"{neuron.name}: the largest drop of the cost by any of {len(neuron.drops) - 1:,} other changes, as a "
+                "fraction of the drop by the change in proportion to the activations",
+                best,
+                "at most",
+                1,
+                because="no vector of the same length has a larger product with the activations (Cauchy and Schwarz)",
+            ),
+            Claim(
+                "L9",
+                f"{neuron.name}: the same fraction for every change, beside its cosine with the activations: the "
+                "largest difference",
+                apart,
+                "at most",
+                1e-3,
+                because="a change of length 1e-5 bends off the straight line by 1e-5 times half the curvature over the "
+                "slope",
+            ),
+        ]
     return found
 
 
@@ -106,21 +148,22 @@ def tables(neurons: list[Neuron]) -> dict[str, list[dict]]:
 
 @styled
 def figures(neurons: list[Neuron]) -> dict[str, Figure]:
+    named = len(CHANGES)
     figure = new_figure(11, 4.6)
     for axes, neuron in zip(figure.subplots(1, 2, sharey=True), neurons, strict=True):
-        named = len(CHANGES)
-        shown = [named + int(np.argmax(neuron.drops[named:])), *reversed(range(named))]
+        best_random = named + int(np.argmax(neuron.drops[named:]))
+        shown = [best_random, *reversed(range(named))]  # a bar chart begins at the bottom
         names = [f"best of {RANDOM:,} random ones", *reversed(CHANGES)]
-        shares = neuron.drops[shown] / neuron.drops[0]
-        bars = axes.barh(names, shares, color=[SKY, SKY, SKY, BLUE])
-        axes.bar_label(bars, [f"{share:.2f}" for share in shares], padding=8)
+        fractions = neuron.fractions[shown]
+        bars = axes.barh(names, fractions, color=[SKY, SKY, SKY, BLUE])
+        axes.bar_label(bars, [f"{fraction:z.2f}" for fraction in fractions], padding=8)
         axes.plot(neuron.cosines[shown], names, "|", color="black", markersize=44)
         axes.set(
-            xlabel="drop of the cost, as a share of the largest\n(black mark: the cosine, which predicts it)",
+            xlabel="drop of the cost, as a fraction of the largest\n(black mark: the cosine, which predicts it)",
             xlim=(0, 1.2),
             title=neuron.name,
         )
-    figure.suptitle("Weights from bright neurons buy the most", x=0.01, ha="left", size=18)
+    figure.suptitle("Weights from bright neurons lower the cost most", x=0.01, ha="left", size=18)
     return {"changes": figure}
 
 

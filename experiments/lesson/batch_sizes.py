@@ -9,6 +9,8 @@ Look at the three panels from left to right: the smaller the mini-batch, the low
 larger, the less time they take, until the device has all it can do; and so how often the cost was halved in a second is
 best in between. The square is 100. Where the best is, and how far 100 is from it, depends on the device, so nothing is
 claimed about it.
+
+    uv run experiments/lesson/batch_sizes.py
 """
 
 import sys
@@ -19,14 +21,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Int
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from lab.figures import BLUE, VERMILION, new_figure, styled
-from lab.timing import interleave
+from jaxprop.layers import Params
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
+from lab.figures import BLUE, VERMILION, new_figure, styled
+from lab.running_example import BATCH_SIZE
+from lab.timing import interleave
 
 SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -38,7 +43,7 @@ Row = dict[str, Any]  # one for each batch size
 def measure(options: Options) -> list[Row]:
     examples = running_example.load(options).train
     n = len(examples.labels)
-    sizes = [running_example.BATCH_SIZE] if options.smoke else [size for size in SIZES if size < n]
+    sizes = [BATCH_SIZE] if options.smoke else [size for size in SIZES if size < n]
     found = []
     with progress(len(sizes) + 1) as report:
         for row in race(examples, [*sizes, n], options.seed):
@@ -49,22 +54,25 @@ def measure(options: Options) -> list[Row]:
 
 def race(examples: jp.Examples, sizes: list[int], seed: int) -> Iterator[Row]:
     """For each batch size: the cost reached at its best rate, and the seconds that this takes on this device."""
+    n = len(examples.labels)
     network = jp.mlp(running_example.SIZES)
     init_key, order_key = jax.random.split(jax.random.key(seed))
     start = network.init(init_key)
-    by_hand, evaluate = jp.backprop(network, jp.squared_error), jp.make_evaluate(network, jp.squared_error)
+    backprop = jp.backprop(network, jp.squared_error)
+    evaluate = jp.make_evaluate(network, jp.squared_error, jp.as_batch)
 
     @jax.jit
-    def train(rate: Any, examples: jp.Examples, order: Any) -> jax.Array:
+    def train(rate: Any, examples: jp.Examples, order: Int[Array, "steps B"]) -> Params:
         optimizer = optax.sgd(rate)
-        epoch = jp.make_epoch(jp.make_step(by_hand, optimizer))
-        return epoch(jp.init_state(start, optimizer), examples, order)[0].params
+        epoch = jp.make_epoch(jp.make_step(backprop, optimizer), jp.as_batch)
+        state, _ = epoch(jp.init_state(start, optimizer), examples, order)
+        return state.params
 
     train_with_each = jax.jit(jax.vmap(train, (0, None, None)))
     cost_of_each = jax.jit(jax.vmap(lambda params, examples: evaluate(params, examples).cost, (0, None)))
     (before,) = cost_of_each(jax.tree.map(lambda p: p[None], start), examples)
     for size in sizes:
-        order = first_orders(order_key, len(examples.labels), size)
+        order = running_example.mini_batches(order_key, n, BUDGET // size, size)
         costs = cost_of_each(train_with_each(jnp.array(RATES), examples, order), examples)
         best = int(jnp.argmin(costs))
         part = order[: max(1, 6000 // size)]  # long enough to time
@@ -79,24 +87,20 @@ def race(examples: jp.Examples, sizes: list[int], seed: int) -> Iterator[Row]:
         }
 
 
-def first_orders(key: jax.Array, n: int, size: int) -> np.ndarray:
-    """The mini-batches of as many shuffles as the budget lasts for."""
-    shuffles = range(-(-BUDGET // n))
-    return np.concatenate([jp.epoch_order(jax.random.fold_in(key, i), n, size) for i in shuffles])[: BUDGET // size]
-
-
 def claims(found: list[Row]) -> list[Claim]:
-    hundred = next(row for row in found if row["batch_size"] == running_example.BATCH_SIZE)
+    (hundred,) = (row for row in found if row["batch_size"] == BATCH_SIZE)
     whole = found[-1]
     return [
         Claim(
             "L16",
-            f"after {BUDGET:,} examples, the cost with mini-batches of 100 as a share of the cost with all "
+            f"after {BUDGET:,} examples, the cost with mini-batches of 100 as a fraction of the cost with all "
             f"{whole['batch_size']:,} in each step, both at their best rates",
-            hundred["cost"] / whole["cost"], "at most", 0.5,
+            hundred["cost"] / whole["cost"],
+            "at most",
+            0.5,
             because=f"{hundred['steps']} steps against {whole['steps']} should at least halve what is left",
         )
-    ]  # fmt: skip
+    ]
 
 
 def halvings_per_second(row: Row) -> float:
@@ -110,23 +114,25 @@ def tables(found: list[Row]) -> dict[str, list[Row]]:
 @styled
 def figures(found: list[Row]) -> dict[str, Figure]:
     sizes = [row["batch_size"] for row in found]
-    panels = {
-        f"Cost after {BUDGET:,} examples": [row["cost"] for row in found],
-        "Seconds for them": [row["seconds"] for row in found],
-        "Halvings of the cost a second": (speeds := [halvings_per_second(row) for row in found]),
-    }
+    speeds = [halvings_per_second(row) for row in found]
+    hundred = sizes.index(BATCH_SIZE)
     figure = new_figure(11, 4.2)
-    for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+    cost, seconds, speed = figure.subplots(1, 3)
+    for axes, title, values in (
+        (cost, f"Cost after {BUDGET:,} examples", [row["cost"] for row in found]),
+        (seconds, "Seconds for them", [row["seconds"] for row in found]),
+        (speed, "Halvings of the cost a second", speeds),
+    ):
         axes.plot(sizes, values, "o-", color=BLUE)
-        at = sizes.index(running_example.BATCH_SIZE)
-        axes.plot(sizes[at], values[at], "s", color=VERMILION, markersize=9, label="100, the lesson's choice")
+        axes.plot(BATCH_SIZE, values[hundred], "s", color=VERMILION, markersize=9, label="100, the lesson's choice")
         axes.set(xscale="log", xticks=[1, 100, 10_000], xlabel="examples in the mini-batch", title=title)
         axes.set(ylim=(0, 1.1 * max(values)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    figure.axes[1].legend(loc="upper right")
-    best, share = sizes[int(np.argmax(speeds))], speeds[sizes.index(running_example.BATCH_SIZE)] / max(speeds)
-    message = f"Mini-batches of {best:,} learn fastest by the clock"
-    message += f"; 100 has {share:.0%} of their speed" if share < 1 else ""
+    seconds.legend(loc="upper right")
+    best = int(np.argmax(speeds))
+    message = f"Mini-batches of {sizes[best]:,} learn fastest by the clock"
+    if best != hundred:
+        message += f"; 100 has {speeds[hundred] / speeds[best]:.0%} of their speed"
     figure.suptitle(message, x=0.01, ha="left", size=16)
     return {"batch_sizes": figure}
 

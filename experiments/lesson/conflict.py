@@ -1,13 +1,16 @@
 """L14, L15: before the first step the ten digits agree on the way down; a few steps later they are in conflict.
 
-L14 says: all this is what ONE example wants; L15: so the wishes of all are averaged. How much that changes shows in the
-mean gradients of the ten digits. At the start they agree. Each digit asks for its own output to rise and for nine to
-fall, by -dC/da = 2 (y - a), and any two of them have eight of those nine in common. With every output at 1/2 the wishes
-of two digits have the cosine 6/10, and the gradients inherit it, since the way back through the network is much the
-same for all outputs and all pictures. That common wish is granted within a few steps. What is left is what divides the
-digits: of ten unit vectors the mean cosine is at least -1/9, which they reach if they add up to zero.
+L14 says: all this is what ONE example wants; L15: so the wishes of all are averaged, a wish being minus a derivative of
+one example's cost. How much that changes shows in the mean gradients of the ten digits. At the start they agree. Each
+digit asks for its own output to rise and for nine to fall, by -dC/da = 2 (y - a), and any two of them have eight of
+those nine in common. With every output at 1/2 the wishes of two digits have the cosine 6/10, and the gradients inherit
+it, since the way back through the network is much the same for all outputs and all pictures. That common wish is
+granted within a few steps. What is left is what divides the digits: of ten unit vectors the mean cosine is at least
+-1/9, which they reach if they add up to zero.
 
 Look at how blue (agreement) turns into red (conflict), and at how soon the mean is at its floor.
+
+    uv run experiments/lesson/conflict.py
 """
 
 import sys
@@ -23,13 +26,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from lesson.angles import cosine_matrix
 from jaxprop.data.batches import CLASSES
-from lab.figures import VERMILION, new_figure, styled
-from jaxprop.layers.core import Params
+from jaxprop.layers import Params
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, run
+from lab.figures import VERMILION, new_figure, styled
+from lesson.angles import cosine_matrix
 
 LATER = 100  # steps, by when the common wish is granted
 PAIRS = np.triu_indices(CLASSES, 1)
@@ -43,22 +46,30 @@ class Findings(NamedTuple):
 
 
 def measure(options: Options) -> Findings:
-    examples, network = running_example.load(options).train, jp.mlp(running_example.SIZES)
+    examples = running_example.load(options).train
+    network = jp.mlp(running_example.SIZES)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
-    last = LATER if options.smoke else 1000 if options.dataset == "digits" else 3000
-    steps = [*range(10), *range(10, LATER, 10), *range(LATER, last + 1, 100)]
+    steps = steps_to_look_at(options)
     networks = running_example.snapshots(network, network.init(init_key), examples, steps, key=order_key)
+    start = networks[0]
 
     pictures = by_digit(examples)
     cosines = jax.jit(lambda params, pictures: cosine_matrix(digit_gradients(network, params, pictures)))
     average = jnp.mean(pictures, axis=(0, 1))
-    outputs, as_each_digit = network.apply(networks[0], average), jnp.tile(average, (CLASSES, 1, 1))
-    wishes = -jax.vmap(jp.squared_error.gradient, (None, 0))(outputs, jnp.eye(CLASSES))
+    as_each_digit = jnp.tile(average, (CLASSES, 1, 1))
+    wishes = -jax.vmap(jp.squared_error.gradient, (None, 0))(network.apply(start, average), jnp.eye(CLASSES))
     return Findings(
-        {step: np.asarray(cosines(params, pictures)) for step, params in zip(steps, networks, strict=True)},
-        mean_of_pairs(np.asarray(cosine_matrix(wishes))),
-        mean_of_pairs(np.asarray(cosines(networks[0], as_each_digit))),
+        cosines={step: np.asarray(cosines(params, pictures)) for step, params in zip(steps, networks, strict=True)},
+        wishes=mean_of_pairs(np.asarray(cosine_matrix(wishes))),
+        one_picture=mean_of_pairs(np.asarray(cosines(start, as_each_digit))),
     )
+
+
+def steps_to_look_at(options: Options) -> list[int]:
+    last = 1000 if options.dataset == "digits" else 3000
+    if options.smoke:
+        last = LATER
+    return [*range(10), *range(10, LATER, 10), *range(LATER, last + 1, 100)]
 
 
 def by_digit(examples: jp.Examples, most: int = 500) -> Float[Array, "10 m 784"]:
@@ -66,7 +77,7 @@ def by_digit(examples: jp.Examples, most: int = 500) -> Float[Array, "10 m 784"]
     labels = np.asarray(examples.labels)
     m = min(most, np.bincount(labels, minlength=CLASSES).min())
     rows = np.concatenate([np.flatnonzero(labels == digit)[:m] for digit in range(CLASSES)])
-    inputs, _ = running_example.whole(jp.Examples(*(x[rows] for x in examples)))
+    inputs, _ = running_example.whole(running_example.select(examples, rows))
     return jnp.reshape(inputs, (CLASSES, m, -1))
 
 
@@ -84,22 +95,33 @@ def mean_of_pairs(cosines: Float[np.ndarray, "10 10"]) -> float:
 def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
-            "L14", "before the first step, mean cosine of what two digits wish for at the outputs",
-            found.wishes, "within", 0.6, tolerance=0.15,
+            "L14",
+            "before the first step, mean cosine of what two digits wish for at the outputs",
+            found.wishes,
+            "within",
+            0.6,
+            tolerance=0.15,
             because="6/10 if every output is 1/2; 0.45 if all of them are 0.4, and 0.75 if they are 0.65",
         ),
         Claim(
-            "L14", "and of their gradients; expected is that of one and the same picture, the average of all, taken "
-            "for either digit",
-            mean_of_pairs(found.cosines[0]), "within", found.one_picture, tolerance=0.02,
+            "L14",
+            "and of their gradients; expected is that of one and the same picture, the average of all, taken for "
+            "either digit",
+            mean_of_pairs(found.cosines[0]),
+            "within",
+            found.one_picture,
+            tolerance=0.02,
             because="an untrained network can hardly tell pictures apart",
         ),
         Claim(
-            "L15", f"after {LATER} steps on all digits, mean cosine of the gradients of two",
-            mean_of_pairs(found.cosines[LATER]), "at most", FLOOR / 2,
+            "L15",
+            f"after {LATER} steps on all digits, mean cosine of the gradients of two",
+            mean_of_pairs(found.cosines[LATER]),
+            "at most",
+            FLOOR / 2,
             because="more than half of the way from no conflict, 0, to the most that ten can have, -1/9",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def tables(found: Findings) -> dict[str, list[dict]]:
@@ -113,25 +135,27 @@ def tables(found: Findings) -> dict[str, list[dict]]:
 
 @styled
 def figures(found: Findings) -> dict[str, Figure]:
-    figure, scale = new_figure(11, 4.2), ScalarMappable(Normalize(-1, 1), "RdBu")
-    *squares, course = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
-    for axes, step in zip(squares, (0, LATER), strict=True):
+    figure = new_figure(11, 4.2)
+    scale = ScalarMappable(Normalize(-1, 1), "RdBu")
+    before, later, course = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+    for axes, step in ((before, 0), (later, LATER)):
         axes.imshow(scale.to_rgba(found.cosines[step]))
         axes.set(xticks=range(CLASSES), yticks=range(CLASSES), xlabel="digit", ylabel="digit")
         axes.spines[:].set_visible(False)
         when = f"after {step} steps" if step else "before the first step"
         axes.set_title(f"{when}: mean {mean_of_pairs(found.cosines[step]):.2f}".replace("-", "−"), fontsize=11)
-    figure.colorbar(scale, ax=squares, orientation="horizontal", shrink=0.5, label="cosine of two digits' gradients")
-    steps, pairs = [*found.cosines], np.array([cosines[PAIRS] for cosines in found.cosines.values()])
+    label = "cosine of two digits' gradients"
+    figure.colorbar(scale, ax=[before, later], orientation="horizontal", shrink=0.5, label=label)
+    steps = list(found.cosines)
+    pairs = np.array([cosines[PAIRS] for cosines in found.cosines.values()])
     course.fill_between(steps, pairs.min(axis=1), pairs.max(axis=1), alpha=0.2, linewidth=0, label="all 45 pairs")
     course.plot(steps, pairs.mean(axis=1), label="mean")
     course.axhline(FLOOR, color=VERMILION, linestyle=":", label="lowest mean that ten can have, −1/9")
     course.set(xscale="symlog", xlabel="steps on all digits", ylabel="cosine", ylim=(-1, 1), xlim=(0, None))
     course.xaxis.set_major_formatter("{x:,.0f}")
     course.legend(loc="lower left", fontsize=9)
-    figure.suptitle(
-        "The ten digits agree before the first step, and no more soon after", x=0.01, ha="left", fontsize=14
-    )
+    message = "The ten digits agree before the first step, and no more soon after"
+    figure.suptitle(message, x=0.01, ha="left", fontsize=14)
     return {"conflict": figure}
 
 

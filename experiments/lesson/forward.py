@@ -6,6 +6,8 @@ sigmoid or a ReLU. L2: the cost of one example is the sum over the outputs of (a
 and 0 elsewhere. That is all: it takes five lines of NumPy, which share nothing with the layers that they check.
 
 Look at which output is the brightest, and at which outputs make up the cost.
+
+    uv run experiments/lesson/forward.py
 """
 
 import sys
@@ -17,19 +19,19 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from lab.figures import BLUE, VERMILION, new_figure, styled
-from jaxprop.layers.core import Params
+from jaxprop.layers import Params
 from jaxprop.networks import Activation
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, run
+from lab.figures import BLUE, VERMILION, new_figure, styled
 
 RATES: dict[Activation, float] = {"sigmoid": running_example.LEARNING_RATE, "relu": 0.1}
 STEPS = 300  # of training, so that there are answers worth the name
 PICTURES = 1000
 
 
-class Reading(NamedTuple):
+class Answers(NamedTuple):
     """What a network makes of the first test pictures."""
 
     parameters: int
@@ -41,70 +43,87 @@ class Reading(NamedTuple):
     image: UInt8[np.ndarray, "28 28"]  # the first one
 
 
-def measure(options: Options) -> dict[str, Reading]:
+def measure(options: Options) -> dict[str, Answers]:
     data = running_example.load(options)
-    tested = jp.Examples(*(x[:PICTURES] for x in data.test))
-    inputs, targets = map(np.asarray, running_example.whole(tested))
+    tested = running_example.select(data.test, slice(PICTURES))
+    inputs, targets = running_example.whole(tested)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
-    readings = {}
+    answers = {}
     for activation, rate in RATES.items():
         network = jp.mlp(running_example.SIZES, activation)
         start = network.init(init_key)
         (params,) = running_example.snapshots(network, start, data.train, [STEPS], key=order_key, rate=rate)
-        scores = jax.jit(jp.make_evaluate(network, jp.squared_error))(params, tested)
+        scores = jax.jit(jp.make_evaluate(network, jp.squared_error, jp.as_batch))(params, tested)
         costs, _ = jp.per_example(network, jp.squared_error)(params, (inputs, targets))
-        readings[activation] = Reading(
-            jp.count_parameters(params),
-            np.asarray(scores.outputs),
-            np.asarray(costs),
-            float(scores.accuracy),
-            outputs_in_numpy(params, inputs, activation),
-            targets,
-            np.asarray(tested.images[0]),
+        answers[activation] = Answers(
+            parameters=jp.count_parameters(params),
+            outputs=np.asarray(scores.outputs),
+            costs=np.asarray(costs),
+            accuracy=float(scores.accuracy),
+            outputs_in_numpy=outputs_in_numpy(params, np.asarray(inputs), activation),
+            targets=np.asarray(targets),
+            image=np.asarray(tested.images[0]),
         )
-    return readings
+    return answers
 
 
-def outputs_in_numpy(params: Params, a: Float[np.ndarray, "N 784"], activation: str) -> Float[np.ndarray, "N 10"]:
-    *hidden, last = ((np.asarray(layer.W), np.asarray(layer.b)) for layer in params[::2])
-    for W, b in hidden:
+def outputs_in_numpy(params: Params, inputs: Float[np.ndarray, "N 784"], activation: str) -> Float[np.ndarray, "N 10"]:
+    first, second, output = ((np.asarray(dense.W), np.asarray(dense.b)) for dense in params[::2])
+    a = inputs
+    for W, b in (first, second):
         z = a @ W.T + b
         a = np.maximum(z, 0) if activation == "relu" else 1 / (1 + np.exp(-z))
-    return 1 / (1 + np.exp(-(a @ last[0].T + last[1])))
+    W, b = output
+    return 1 / (1 + np.exp(-(a @ W.T + b)))
 
 
-def claims(readings: dict[str, Reading]) -> list[Claim]:
+def claims(answers: dict[str, Answers]) -> list[Claim]:
     found = [
         Claim(
-            "L1", "parameters", readings["sigmoid"].parameters, "within", 13_002,
+            "L1",
+            "parameters",
+            answers["sigmoid"].parameters,
+            "within",
+            13_002,
             because="784*16 + 16, 16*16 + 16 and 16*10 + 10",
         )
-    ]  # fmt: skip
-    for activation, (_, outputs, costs, accuracy, in_numpy, targets, _) in readings.items():
-        right = float(np.mean(np.argmax(in_numpy, axis=1) == np.argmax(targets, axis=1)))
-        cost_in_numpy = np.sum((in_numpy - targets) ** 2, axis=1)
+    ]
+    for activation, answer in answers.items():
+        in_numpy = answer.outputs_in_numpy
+        correct_in_numpy = np.argmax(in_numpy, axis=1) == np.argmax(answer.targets, axis=1)
+        costs_in_numpy = np.sum((in_numpy - answer.targets) ** 2, axis=1)
         found += [
             Claim(
-                "L8", f"with {activation}, furthest that an output is from NumPy's",
-                float(np.abs(outputs - in_numpy).max()), "at most", 1e-12,
+                "L8",
+                f"with {activation}, the largest difference of an output from NumPy's",
+                float(np.abs(answer.outputs - in_numpy).max()),
+                "at most",
+                1e-12,
                 because="sums of up to 785 float64 numbers in another order: some 1e-15",
             ),
             Claim(
-                "L2", f"with {activation}, furthest that the cost of a picture is from NumPy's",
-                float(np.abs(costs - cost_in_numpy).max()), "at most", 1e-12,
+                "L2",
+                f"with {activation}, the largest difference of the cost of a picture from NumPy's",
+                float(np.abs(answer.costs - costs_in_numpy).max()),
+                "at most",
+                1e-12,
                 because="the same sums, and ten numbers of at most 1 more",
             ),
             Claim(
-                "L1", f"with {activation}, share read rightly; expected is that of NumPy's brightest outputs",
-                accuracy, "within", right, tolerance=1e-6,
+                "L1",
+                f"with {activation}, fraction classified correctly; expected is that of NumPy's brightest outputs",
+                answer.accuracy,
+                "within",
+                float(np.mean(correct_in_numpy)),
+                tolerance=1e-6,
                 because="the same answers; the mean of yes and no is a float32",
             ),
-        ]  # fmt: skip
+        ]
     return found
 
 
-def tables(readings: dict[str, Reading]) -> dict[str, list[dict[str, Any]]]:
-    first = readings["sigmoid"]
+def tables(answers: dict[str, Answers]) -> dict[str, list[dict[str, Any]]]:
+    first = answers["sigmoid"]
     rows = [
         {"output": j, "activation": a, "target": y, "cost": (a - y) ** 2}
         for j, (a, y) in enumerate(zip(first.outputs[0], first.targets[0], strict=True))
@@ -113,24 +132,24 @@ def tables(readings: dict[str, Reading]) -> dict[str, list[dict[str, Any]]]:
 
 
 @styled
-def figures(readings: dict[str, Reading]) -> dict[str, Figure]:
-    first, digits = readings["sigmoid"], range(10)
+def figures(answers: dict[str, Answers]) -> dict[str, Figure]:
+    digits = range(10)
+    first = answers["sigmoid"]
     outputs, targets = first.outputs[0], first.targets[0]
     figure = new_figure(10, 4.2)
     picture, answer, cost = figure.subplots(1, 3)
     picture.imshow(first.image, cmap="gray_r")
     picture.axis("off")
     answer.bar(digits, outputs, color=BLUE, label="output a")
-    answer.plot(digits, targets, "_", color=VERMILION, markersize=16, markeredgewidth=2.5, label="wanted y")
+    answer.plot(digits, targets, "_", color=VERMILION, markersize=16, markeredgewidth=2.5, label="target y")
     answer.set(ylim=(-0.02, 1.2), ylabel="activation", title="The brightest output is the answer")
     answer.legend(ncols=2, loc="upper center")
     cost.bar(digits, (outputs - targets) ** 2, color=BLUE)
     cost.set(ylabel="(a − y)²", title=f"The cost is their sum: {first.costs[0]:.3f}")
     for axes in (answer, cost):
         axes.set(xticks=digits, xlabel="output")
-    figure.suptitle(
-        f"The network reads a {np.argmax(outputs)}; it is a {np.argmax(targets)}", x=0.01, ha="left", size=18
-    )
+    message = f"The network's answer is {np.argmax(outputs)}; the picture is a {np.argmax(targets)}"
+    figure.suptitle(message, x=0.01, ha="left", size=18)
     return {"one_answer": figure}
 
 

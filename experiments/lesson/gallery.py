@@ -1,77 +1,139 @@
-"""Makes the gallery, `experiments/README.md`, from the newest run of every experiment; with --run, runs them first."""
+"""Makes the gallery, `experiments/README.md`, from the newest run of every script of the lesson.
 
+    uv run experiments/lesson/gallery.py          # from runs on MNIST that are there
+    uv run experiments/lesson/gallery.py --run    # runs every script first
+
+The page has a section for each script: what the lesson says, the pictures, what was claimed and measured, and the
+command. A claim that came out false is shown as such, and makes the exit code 1.
+"""
+
+import ast
+import html
 import io
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import tyro
 from PIL import Image, UnidentifiedImageError
 
 from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, read_bytes, write_atomically
 from lab.common import Options, run
-from lesson.gallery_page import Run, command, make_page, picture_name
 from lesson.statements import SCRIPTS, STATEMENTS
 
-HERE = Path(__file__).parent
+LESSON = Path(__file__).parent
+EXPERIMENTS = LESSON.parent
 LARGEST = 100_000  # bytes of a picture
 
 
 @dataclass(frozen=True)
 class GalleryOptions(Options):
-    """Make the gallery from the newest run of every experiment."""
+    """Make the gallery from the newest run of every script of the lesson."""
 
     dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "mnist"
-    """Of runs on which images."""
+    """Of runs on which images. The page in experiments/ is of mnist; the others need --page."""
     run: bool = False
-    """Run every experiment first."""
+    """Run every script first."""
+    page: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder for the page and its pictures, instead of experiments/."""
 
 
-def run_all(options: Options) -> None:
-    """Runs every experiment, one after another. A false claim is for the gallery to show; anything worse ends it."""
+class Run(NamedTuple):
+    """What one run of a script left behind."""
+
+    folder: Path
+    results: Mapping[str, Any]
+
+
+def main(options: GalleryOptions) -> int:
+    folder = page_folder(options)
+    if options.run:
+        run_all(options)
+    runs = {script: newest_run(script, options) for script in SCRIPTS}
+    page = make_page(runs, options.dataset, options.figures)
+    pictures = {}
+    if options.figures:
+        for script, names in SCRIPTS.items():
+            for name in names:
+                pictures[f"{script}-{name}.png"] = small_picture(runs[script].folder / f"{name}.png")
+    # All is at hand before anything is written, and the page comes last: it never shows a picture that is not there.
+    make_folder(folder / "gallery")
+    for name, content in pictures.items():
+        write_atomically(folder / "gallery" / name, lambda file, content=content: file.write(content))
+    write_atomically(folder / "README.md", lambda file: file.write(page.encode()))
+    false = sum(not claim["holds"] for run in runs.values() for claim in run.results["claims"])
+    print(f"{folder / 'README.md'}: {len(STATEMENTS)} statements, {len(runs)} runs, {false} false claims")
+    return 1 if false else 0
+
+
+def page_folder(options: GalleryOptions) -> Path:
+    """Where the page goes. Raises `BadInput` where anything but full runs on MNIST would replace the tracked page."""
+    if options.page:
+        return options.page
+    if options.dataset != "mnist" or options.smoke:
+        what = "--smoke" if options.smoke else f"--dataset {options.dataset}"
+        raise BadInput(
+            f"{what} makes another page than {EXPERIMENTS / 'README.md'}, which is of full runs on mnist: name a "
+            "folder for it by --page"
+        )
+    return EXPERIMENTS
+
+
+# The runs.
+
+
+def run_all(options: GalleryOptions) -> None:
+    """Runs every script, one after another. A false claim is for the page to show; anything worse ends it."""
     more = ["--device", options.device, "--out", str(options.out)]
-    more += ["--archives", str(options.archives)] if options.archives else []
-    more += ["--smoke"] if options.smoke else []
-    more += [] if options.figures else ["--no-figures"]
+    if options.archives:
+        more += ["--archives", str(options.archives)]
+    if options.smoke:
+        more += ["--smoke"]
+    if not options.figures:
+        more += ["--no-figures"]
     for i, script in enumerate(SCRIPTS, 1):
         path, *words = command(script, options.dataset, options.seed)
         print(f"\n{i} of {len(SCRIPTS)}: {path} {' '.join(words)}", flush=True)
-        code = subprocess.run([sys.executable, HERE / Path(path).name, *words, *more]).returncode
+        code = subprocess.run([sys.executable, LESSON / f"{script}.py", *words, *more]).returncode
         if code not in (0, 1):
             raise BadInput(f"{path} ended with exit code {code}: see above why")
 
 
-def newest_run(script: str, options: Options) -> Run:
+def command(script: str, dataset: str, seed: int) -> list[str]:
+    """What makes such a run, as the words after `uv run`."""
+    words = [f"experiments/lesson/{script}.py"]
+    if dataset != Options.dataset:
+        words += ["--dataset", dataset]
+    if seed != Options.seed:
+        words += ["--seed", str(seed)]
+    return words
+
+
+def newest_run(script: str, options: GalleryOptions) -> Run:
     """The newest run on this data set. Raises `BadInput` where there is none that can be shown."""
     for path in sorted((options.out / script).glob("*/results.json"), reverse=True):
         try:
             results = json.loads(read_bytes(path))
-            if (results["dataset"], results["smoke"]) != (options.dataset, options.smoke):
-                continue
-            if not options.figures:
-                return Run(path.parent, results, {})
-            if results["figures"]:
-                titles = {file.stem: open_picture(file).info.get("Title", "") for file in path.parent.glob("*.png")}
-                return Run(path.parent, results, titles)
+            of_this_kind = (results["dataset"], results["smoke"]) == (options.dataset, options.smoke)
+            if of_this_kind and (results["figures"] or not options.figures):
+                return Run(path.parent, results)
         except (json.JSONDecodeError, LookupError, TypeError) as error:
             raise BadInput(f"{path} is not the results of an experiment ({error!r}): delete that run") from error
     hint = " ".join(command(script, options.dataset, 0))
     raise BadInput(f"{options.out / script} has no run on {options.dataset}: uv run {hint} makes one, --run makes all")
 
 
-def open_picture(path: Path) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(read_bytes(path)))
-    except UnidentifiedImageError as error:
-        raise BadInput(f"{path} is not a picture: delete that run, or make it again") from error
-
-
 def small_picture(path: Path) -> bytes:
     """The picture as a PNG of at most 100 KB: in fewer colours, and smaller where that does not suffice."""
-    full = open_picture(path).convert("RGB")
+    try:
+        full = Image.open(io.BytesIO(read_bytes(path))).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise BadInput(f"{path} is not a picture: delete that run, or make it again") from error
     for width, colours in ((960, 256), (960, 64), (720, 64), (480, 64), (240, 16)):
         smaller = full.resize((width, round(width * full.height / full.width)), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
@@ -81,21 +143,118 @@ def small_picture(path: Path) -> bytes:
     raise BadInput(f"{path} does not fit into {LARGEST:,} bytes: make it a simpler picture")
 
 
-def main(options: GalleryOptions) -> int:
-    if options.run:
-        run_all(options)
-    runs = {script: newest_run(script, options) for script in SCRIPTS}
-    page = make_page(runs, options.dataset)
-    shown = {picture_name(s): runs[s.script].folder / f"{s.figure}.png" for s in STATEMENTS.values()}
-    pictures = {name: small_picture(path) for name, path in shown.items()} if options.figures else {}
-    # All is at hand before anything is written, and the page comes last: it never shows a picture that is not there.
-    make_folder(HERE / "gallery")
-    for name, content in pictures.items():
-        write_atomically(HERE / "gallery" / name, lambda file, content=content: file.write(content))
-    write_atomically(HERE / "README.md", lambda file: file.write(page.encode()))
-    false = sum(not claim["holds"] for run in runs.values() for claim in run.results["claims"])
-    print(f"{HERE / 'README.md'}: {len(STATEMENTS)} statements, {len(runs)} runs, {false} false claims")
-    return 1 if false else 0
+# The page.
+
+PAGE = """# The lesson, measured
+
+An introductory lesson on backpropagation, told on handwritten digits, makes twenty statements, L1 to L20. Each section
+below is one script that measures some of them: what the lesson says, the picture, what was claimed and what was
+measured, and the command. Every number and every picture is of a run on `{dataset}`. A claim can come out false, and is
+marked then.
+
+Some words are the lesson's own. A **nudge**, or **wish**, is minus a derivative of the cost of one example: the change
+that would lower it. A **request** is what one neuron by itself wishes of an activation in the layer before. The
+**avenues** are the three kinds of numbers by which an activation can be changed: bias, weights, activations before.
+
+The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which;
+[benchmarking/](benchmarking/) measures speed, beside other programs too; [lab/](lab/) holds what all scripts share. The
+scripts of this page are in [lesson/](lesson/), and those beside this page (`train.py`, `compare_gradients.py` and
+others) are the ones to begin with.
+
+`uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first.
+
+{sections}
+## The runs
+
+| script | seed | device | JAX | commit |
+|---|---|---|---|---|
+{runs}"""
+
+SECTION = """## {heading}
+
+{says}
+
+{pictures}{claims}
+
+```
+uv run {command}
+```
+"""
+
+# In words, and on which side the tolerance is.
+BOUNDS = {"within": ("", "±"), "at least": ("at least ", "−"), "at most": ("at most ", "+")}
+
+
+def make_page(runs: Mapping[str, Run], dataset: str, with_pictures: bool) -> str:
+    """The whole page, from the run of every script. Raises `BadInput` where nothing is claimed about a statement."""
+    claimed = {claim["statement"] for run in runs.values() for claim in run.results["claims"]}
+    for statement in STATEMENTS:
+        if statement not in claimed:
+            raise BadInput(
+                f"no run claims anything about {statement}: leave --smoke out, or add a script that makes a claim"
+            )
+    sections = [section(script, run.results, with_pictures) for script, run in runs.items()]
+    rows = [run_row(script, run.results) for script, run in runs.items()]
+    return PAGE.format(dataset=dataset, sections="\n".join(sections), runs="".join(rows))
+
+
+def section(script: str, results: Mapping[str, Any], with_pictures: bool) -> str:
+    heading = heading_of(script)
+    claimed = {claim["statement"] for claim in results["claims"]}
+    says = [f"> **{name}** {escaped(says)}" for name, says in STATEMENTS.items() if name in claimed]
+    pictures = ""
+    if with_pictures:
+        for name in SCRIPTS[script]:
+            _, _, subject = heading.partition(": ")
+            alt = html.escape(f"{name.replace('_', ' ')}: {subject}")
+            pictures += f'<img src="gallery/{script}-{name}.png" width="720" alt="{alt}">\n\n'
+    return SECTION.format(
+        heading=escaped(heading),
+        says="\n>\n".join(says),
+        pictures=pictures,
+        claims="\n".join(claim_line(claim) for claim in results["claims"]),
+        command=" ".join(command(script, results["dataset"], results["seed"])),
+    )
+
+
+def heading_of(script: str) -> str:
+    """Of the script's docstring: the statements that it is about, and its subject."""
+    docstring = ast.get_docstring(ast.parse(read_bytes(LESSON / f"{script}.py"))) or script
+    return docstring.partition("\n")[0].rstrip(".")
+
+
+def claim_line(claim: Mapping[str, Any]) -> str:
+    measured = f"measured **{number(claim['measured'])}**, {expected(claim)}"
+    verdict = "" if claim["holds"] else ", so this is **FALSE**"
+    return f"- {claim['statement']}: {escaped(claim['claim'])}: {measured}{verdict}"
+
+
+def expected(claim: Mapping[str, Any]) -> str:
+    """The bound in words, such as "expected 1 ± 0.001" or "expected at least 0.95 − 0.02"."""
+    relation, sign = BOUNDS[claim["relation"]]
+    tolerance = f" {sign} {number(claim['tolerance'])}" if claim["tolerance"] else ""
+    return f"expected {relation}{number(claim['reference'])}{tolerance}"
+
+
+def number(x: float | str) -> str:
+    """With four digits. A NaN or an infinity is a word in JSON already."""
+    if isinstance(x, str):
+        return x
+    return f"{x:,.0f}" if float(x).is_integer() else f"{x:.4g}"
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown shows it literally, in a table too."""
+    for character in "\\|*_`[]<":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def run_row(script: str, results: Mapping[str, Any]) -> str:
+    device = results["device"]["kind"]
+    jax_version = results["versions"]["jax"]
+    commit = (results["commit"] or "none")[:7]
+    return f"| `{script}.py` | {results['seed']} | {device} | {jax_version} | {commit} |\n"
 
 
 if __name__ == "__main__":

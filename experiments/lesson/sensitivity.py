@@ -9,6 +9,8 @@ black in every picture, the weights that lead from it do not matter at all: thei
 
 What to look at: `ranking.png` shows how few components are large. In `wiggles.png` both changes follow their straight
 lines, 32 times apart, and leave them as the wiggle grows.
+
+    uv run experiments/lesson/sensitivity.py
 """
 
 import sys
@@ -23,14 +25,15 @@ from matplotlib.figure import Figure
 
 import jaxprop as jp
 from jaxprop.verify.oracles import name_coordinates
+from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.running_example import SIZES, load, whole
-from lesson.sensitivity_figures import ranking_figure, wiggles_figure
+from lab.figures import BLUE, GREEN, SKY, VERMILION, new_figure, styled
 
 RATIO = 32
 BEND = 1 / 400  # how much of a change may come from the curvature
-TRIAL, LONGEST = 1e-2, 1e-1  # the wiggle from which the curvature is measured, and the longest that may be chosen
+TRIAL = 1e-2  # the wiggle from which the curvature is measured
+LONGEST = 1e-1  # the longest wiggle that may be chosen
 WIGGLES = np.logspace(-4, 1.5, 34)
 
 
@@ -46,9 +49,9 @@ class Findings(NamedTuple):
 
 
 def measure(options: Options) -> Findings:
-    batch, network = whole(load(options).train), jp.mlp(SIZES)
+    batch = running_example.whole(running_example.load(options).train)
+    network = jp.mlp(running_example.SIZES)
     tree = network.init(jax.random.key(options.seed))
-    layers, _ = ravel_pytree([jax.tree.map(lambda leaf, i=i: np.full(leaf.shape, i), tree[2 * i]) for i in range(3)])
     _, grads = jax.jit(jp.backprop(network, jp.squared_error))(tree, batch)
     components = np.asarray(ravel_pytree(grads)[0])
     params, unravel = ravel_pytree(tree)
@@ -58,44 +61,73 @@ def measure(options: Options) -> Findings:
     before = float(cost(still, batch))
 
     def change(move: Float[np.ndarray, " P"]) -> float:
+        """Of the cost, when the parameters are moved so."""
         return float(cost(move, batch)) - before
 
-    def wiggled(i: int, by: Sequence[float] | np.ndarray) -> Float[np.ndarray, " n"]:
-        return np.array([change(np.where(np.arange(len(still)) == i, h, 0.0)) for h in by])
+    def changes(i: int, wiggles: Sequence[float] | np.ndarray) -> Float[np.ndarray, " n"]:
+        """Of the cost, when parameter i alone is moved by each of these."""
+        return np.array([change(np.where(np.arange(len(still)) == i, wiggle, 0.0)) for wiggle in wiggles])
 
     sizes = np.abs(components)
     chosen = np.array([np.argmax(sizes), np.argmin(np.abs(sizes - sizes.max() / RATIO))])
-    curvatures = np.array([wiggled(i, (TRIAL, -TRIAL)).sum() / TRIAL**2 for i in chosen])
-    wiggle = float(min(LONGEST, *(2 * BEND * np.abs(components[chosen] / curvatures))))
-    names, sweep = name_coordinates(tree, chosen), []
+    curvatures = np.array([changes(i, (TRIAL, -TRIAL)).sum() / TRIAL**2 for i in chosen])
+    straight = 2 * BEND * np.abs(components[chosen] / curvatures)
+    wiggle = min(LONGEST, float(straight.min()))
+    names = name_coordinates(tree, chosen)
+    sweep = []
     with progress(len(chosen)) as report:
         for i, name in zip(chosen, names, strict=True):
-            sweep.append(wiggled(i, WIGGLES))
+            sweep.append(changes(i, WIGGLES))
             report(f"params{name} wiggled")
     return Findings(
-        components,
-        np.asarray(layers),
-        chosen,
-        names,
-        wiggle,
-        np.concatenate([wiggled(i, [wiggle]) for i in chosen]),
-        np.array(sweep),
-        change(np.where(components == 0, 1.0, 0.0)),
+        components=components,
+        layers=dense_layers(tree),
+        chosen=chosen,
+        names=names,
+        wiggle=wiggle,
+        changes=np.concatenate([changes(i, [wiggle]) for i in chosen]),
+        sweep=np.array(sweep),
+        change_by_silent=change(np.where(components == 0, 1.0, 0.0)),
     )
+
+
+def dense_layers(params: tuple) -> Int[np.ndarray, " P"]:
+    """Which dense layer each parameter is of, as `ravel_pytree` lays them out."""
+    numbered = [jax.tree.map(lambda leaf, i=i: np.full(leaf.shape, i), layer) for i, layer in enumerate(params[::2])]
+    return np.asarray(ravel_pytree(numbered)[0])
 
 
 def claims(found: Findings) -> list[Claim]:
     large, small = found.components[found.chosen]
+    by_large, by_small = found.changes
     return [
-        Claim("L5", "the largest component over the one chosen as nearest to 1/32 of it, in size",
-              float(abs(large / small)),
-              "within", RATIO, "13,002 components leave small gaps", 1),
-        Claim("L5", "the ratio of the two changes of the cost by one small wiggle, over that of the two components",
-              float(found.changes[0] / found.changes[1] / (large / small)), "within", 1,
-              "curvature adds at most 1/400 to either change, so that 1 % is twice of what both can do", 0.01),
-        Claim("L5", "change of the cost when all parameters whose component is exactly 0 are moved by 1",
-              abs(found.change_by_silent), "at most", 0, "weights from pixels that are black in every picture"),
-    ]  # fmt: skip
+        Claim(
+            "L5",
+            "the largest component over the one chosen as nearest to 1/32 of it, in size",
+            float(abs(large / small)),
+            "within",
+            RATIO,
+            tolerance=1,
+            because="13,002 components leave small gaps",
+        ),
+        Claim(
+            "L5",
+            "the ratio of the two changes of the cost by one small wiggle, over that of the two components",
+            float(by_large / by_small / (large / small)),
+            "within",
+            1,
+            tolerance=0.01,
+            because="curvature adds at most 1/400 to either change, so that 1 % is twice of what both can do",
+        ),
+        Claim(
+            "L5",
+            "change of the cost when all parameters whose component is exactly 0 are moved by 1",
+            abs(found.change_by_silent),
+            "at most",
+            0,
+            because="weights from pixels that are black in every picture",
+        ),
+    ]
 
 
 def tables(found: Findings) -> dict[str, list[dict]]:
@@ -106,9 +138,9 @@ def tables(found: Findings) -> dict[str, list[dict]]:
             for rank, i in enumerate(order, 1)
         ],
         "wiggles": [
-            {"parameter": name, "wiggle": h, "change": change, "predicted": found.components[i] * h}
+            {"parameter": name, "wiggle": wiggle, "change": change, "predicted": found.components[i] * wiggle}
             for name, i, row in zip(found.names, found.chosen, found.sweep, strict=True)
-            for h, change in zip(WIGGLES, row, strict=True)
+            for wiggle, change in zip(WIGGLES, row, strict=True)
         ],
     }
 
@@ -116,8 +148,65 @@ def tables(found: Findings) -> dict[str, list[dict]]:
 def figures(found: Findings) -> dict[str, Figure]:
     return {
         "ranking": ranking_figure(found.components, found.layers, found.chosen),
-        "wiggles": wiggles_figure(found.names, found.components[found.chosen], WIGGLES, found.sweep, found.wiggle),
+        "wiggles": wiggles_figure(found.names, found.components[found.chosen], found.sweep, found.wiggle),
     }
+
+
+@styled
+def ranking_figure(
+    components: Float[np.ndarray, " P"], layers: Int[np.ndarray, " P"], chosen: Int[np.ndarray, " 2"]
+) -> Figure:
+    """The sizes of all components by rank. layers: the dense layer, 0 to 2, of each; chosen: two that are marked."""
+    sizes = np.abs(components)
+    order = np.argsort(-sizes, kind="stable")
+    ranked = sizes[order]
+    colours = np.array([SKY, GREEN, VERMILION])
+    figure = new_figure()
+    axes = figure.subplots()
+    # Drawn by rank, so that where layers mix none hides another.
+    axes.scatter(np.arange(1, len(sizes) + 1), ranked, s=10, c=colours[layers[order]])
+    for name, colour in zip(("hidden layer 1", "hidden layer 2", "the outputs"), colours, strict=True):
+        axes.plot([], [], "o", color=colour, label=f"weights and biases of {name}")
+    for i, name in zip(chosen, ("the largest", "1/32 of it"), strict=True):
+        rank = 1 + int(np.flatnonzero(order == i)[0])
+        axes.plot(rank, sizes[i], "o", color="black", markersize=13, fillstyle="none")
+        axes.annotate(name, (rank, sizes[i]), (12, 6), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="size of the component", ylim=(ranked[0] / 1e4, None))
+    axes.set(title=f"Of {len(sizes):,} components few are large, and {np.sum(sizes == 0):,} are exactly 0")
+    axes.legend(loc="lower left")
+    return figure
+
+
+@styled
+def wiggles_figure(
+    names: Sequence[str], components: Float[np.ndarray, " 2"], changes: Float[np.ndarray, "2 W"], compared: float
+) -> Figure:
+    """What wiggles of two parameters, a sensitive one first, do to the cost, and the straight lines of the gradient.
+
+    changes: of the cost, by each of WIGGLES. compared: the wiggle at which the two are compared.
+    """
+    figure = new_figure()
+    axes = figure.subplots()
+    for name, component, changed, colour in zip(names, components, changes, (VERMILION, BLUE), strict=True):
+        line = component * WIGGLES
+        off = WIGGLES[np.argmax(np.abs(changed / line - 1) > 0.1)]
+        label = f"params{name}, component {component:.2g}: 10 % off its line at {off:.1f}".replace("-", "−")
+        axes.plot(WIGGLES, np.abs(line), color="0.6")
+        axes.plot(WIGGLES, np.abs(changed), "o", color=colour, markersize=5, label=label)
+    axes.plot(
+        [compared, compared],
+        np.abs(components) * compared,
+        "o-",
+        color="black",
+        markersize=13,
+        fillstyle="none",
+        label=f"compared at {compared:.2g}",
+    )
+    axes.set(xscale="log", yscale="log", xlabel="wiggle of one weight or bias", ylabel="size of the change of the cost")
+    ratio = abs(components[0] / components[1])
+    axes.set(title=f"A component {ratio:.0f} times as large: {ratio:.0f} times the change, for small wiggles")
+    axes.legend(loc="lower right")
+    return figure
 
 
 EXPERIMENT = Experiment("sensitivity", measure, claims, tables, figures)

@@ -6,9 +6,12 @@ the cosine is 1. 500 directions and their opposites are tried, mixed from the ne
 cosines cover -1 to 1. The step is so short that the cost's curvature adds less than 1 % to the drop at a cosine of 0.1.
 
 What to look at: all dots lie on the line (25 a side are drawn), and the negative gradient is the highest. Below, what
-is left when the line is taken away: the curvature's share, a thousandth at most.
+is left when the line is taken away: what the curvature adds, a thousandth at most.
+
+    uv run experiments/lesson/steepest_way_down.py
 """
 
+import math
 import sys
 from typing import NamedTuple
 
@@ -20,14 +23,16 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from jaxprop.data.batches import Batch
-from lab.figures import BLUE, VERMILION, new_figure, styled
+from jaxprop.gradients import Batch
+from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.running_example import SIZES, load, whole
+from lab.figures import BLUE, VERMILION, new_figure, styled
 
 PARTS = 10  # so many times progress is reported
-SHARE, COSINE = 0.01, 0.1  # the quadratic term is to be at most this share of the linear one at this cosine
+BEND = 0.01  # the quadratic term is to be at most this fraction of the linear one,
+COSINE = 0.1  # at this cosine
+SHOWN = 25  # dots on either side of the picture
 TRIAL = 1e-3  # a step from which the curvature is measured
 
 
@@ -37,12 +42,15 @@ class Findings(NamedTuple):
 
 
 def measure(options: Options) -> Findings:
-    batch, network = whole(load(options).train), jp.mlp(SIZES)
+    batch = running_example.whole(running_example.load(options).train)
+    network = jp.mlp(running_example.SIZES)
     init_key, noise_key = jax.random.split(jax.random.key(options.seed))
-    params, unravel = ravel_pytree(network.init(init_key))
-    _, grads = jax.jit(jp.backprop(network, jp.squared_error))(unravel(params), batch)
+    start = network.init(init_key)
+    params, unravel = ravel_pytree(start)
+    _, grads = jax.jit(jp.backprop(network, jp.squared_error))(start, batch)
     gradient, _ = ravel_pytree(grads)
-    steepness, loss = jnp.linalg.norm(gradient), jp.loss(network, jp.squared_error)
+    steepness = jnp.linalg.norm(gradient)
+    loss = jp.loss(network, jp.squared_error)
 
     @jax.jit
     def drops(step: Array, keys: Array, cosines: Array, batch: Batch) -> Float[Array, "D 2"]:
@@ -53,10 +61,12 @@ def measure(options: Options) -> Findings:
         return loss(unravel(params), batch) - jax.lax.map(both_ways, (keys, cosines))
 
     n = 20 if options.smoke else 500
-    keys, cosines = jax.random.split(noise_key, n), jnp.linspace(0, 1, n)
+    keys = jax.random.split(noise_key, n)
+    cosines = jnp.linspace(0, 1, n)
     some = np.linspace(0, n - 1, PARTS, dtype=int)  # the steepest with them
-    curvature = jnp.abs(drops(jnp.array(TRIAL), keys[some], cosines[some], batch).sum(axis=1)).max() / TRIAL**2
-    step = SHARE * COSINE * steepness / curvature  # half the longest, for directions of more curvature
+    trial_drops = drops(jnp.array(TRIAL), keys[some], cosines[some], batch)
+    curvature = jnp.abs(trial_drops.sum(axis=1)).max() / TRIAL**2
+    step = BEND * COSINE * steepness / curvature  # half the longest, for directions of more curvature
     found = []
     with progress(PARTS) as report:
         for part in np.split(np.arange(n), PARTS):
@@ -73,43 +83,68 @@ def with_cosine(unit: Float[Array, " n"], key: Array, cosine: Array) -> Float[Ar
 
 
 def claims(found: Findings) -> list[Claim]:
+    cosines = both_cosines(found)
     quadratic = np.abs(found.drops.sum(axis=1) / 2).max() / COSINE
-    off_the_line = np.abs(found.drops - found.cosines[:, None] * [1, -1]).max()
-    steepest, others = found.drops[-1, 0], np.append(found.drops[:-1], found.drops[-1, 1])
+    off_the_line = np.abs(found.drops - cosines).max()
+    steepest = found.drops[-1, 0]
+    others = np.append(found.drops[:-1], found.drops[-1, 1])
     return [
-        Claim("L4", "the quadratic term of the drop, over the linear one at a cosine of 0.1: the largest of all "
-              "directions", float(quadratic), "at most", SHARE, "the step was chosen for half of it by the curvature"),
-        Claim("L4", "the drop, over step × |gradient|, beside the cosine: the largest difference", float(off_the_line),
-              "at most", SHARE * COSINE, "a straight line through the origin, but for that quadratic term"),
-        Claim("L4", "the largest drop in any other direction, over that along the negative gradient",
-              float(others.max() / steepest), "at most", 1, "a cosine is at most 1, and that of the others less"),
-    ]  # fmt: skip
+        Claim(
+            "L4",
+            "the quadratic term of the drop, over the linear one at a cosine of 0.1: the largest of all directions",
+            float(quadratic),
+            "at most",
+            BEND,
+            because="the step was chosen for half of it by the curvature",
+        ),
+        Claim(
+            "L4",
+            "the drop, over step × |gradient|, beside the cosine: the largest difference",
+            float(off_the_line),
+            "at most",
+            BEND * COSINE,
+            because="a straight line through the origin, but for that quadratic term",
+        ),
+        Claim(
+            "L4",
+            "the largest drop in any other direction, over that along the negative gradient",
+            float(others.max() / steepest),
+            "at most",
+            1,
+            because="a cosine is at most 1, and that of the others less",
+        ),
+    ]
+
+
+def both_cosines(found: Findings) -> Float[np.ndarray, "D 2"]:
+    """With the negative gradient, of each direction and of its opposite."""
+    return np.stack([found.cosines, -found.cosines], axis=1)
 
 
 def tables(found: Findings) -> dict[str, list[dict]]:
-    cosines = found.cosines[:, None] * [1, -1]
-    return {"drops": [{"cosine": c, "drop": d} for c, d in zip(cosines.flat, found.drops.flat, strict=True)]}
+    drops = zip(both_cosines(found).flat, found.drops.flat, strict=True)
+    return {"drops": [{"cosine": cosine, "drop": drop} for cosine, drop in drops]}
 
 
 @styled
 def figures(found: Findings) -> dict[str, Figure]:
+    every = math.ceil(len(found.cosines) / SHOWN)
     figure = new_figure(8, 6)
     line, rest = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     line.plot([-1, 1], [-1, 1], color="0.6", label="predicted: the cosine")
-    for i, (sign, color) in enumerate([(1, BLUE), (-1, VERMILION)]):
-        cosines, drops = sign * found.cosines, found.drops[:, i]
-        label = ("towards the negative gradient", "the opposite directions")[i]
-        some = slice(None, None, -(-len(drops) // 25))
-        line.plot(cosines[some], drops[some], "o", color=color, label=label)
-        rest.plot(cosines, 1000 * (drops - cosines), ".", color=color, markersize=3)
+    for cosines, drops, colour, label in (
+        (found.cosines, found.drops[:, 0], BLUE, "towards the negative gradient"),
+        (-found.cosines, found.drops[:, 1], VERMILION, "the opposite directions"),
+    ):
+        line.plot(cosines[::every], drops[::every], "o", color=colour, label=label)
+        rest.plot(cosines, 1000 * (drops - cosines), ".", color=colour, markersize=3)
     line.plot(1, found.drops[-1, 0], "*", color=BLUE, markersize=22, label="the negative gradient itself")
     line.set(ylabel="drop of the cost, over step × |gradient|")
     line.set(title=f"The negative gradient is the steepest of {2 * len(found.cosines):,} ways down")
     line.legend()
     rest.axhline(0, color="0.6")
-    rest.set(
-        xlabel="cosine of the angle between the step and the negative gradient", ylabel="drop − line,\nthousandths"
-    )
+    rest.set(xlabel="cosine of the angle between the step and the negative gradient")
+    rest.set(ylabel="drop − line,\nthousandths")
     return {"drops": figure}
 
 

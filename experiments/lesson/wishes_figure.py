@@ -12,7 +12,7 @@ from matplotlib.patches import Circle, FancyArrow, Rectangle
 
 from jaxprop.data.batches import NDArray
 from lab.figures import BLUE, VERMILION, styled
-from jaxprop.nudges import Wishes
+from lesson.neurons import Neurons
 
 UP_AND_DOWN = LinearSegmentedColormap.from_list("up and down", [VERMILION, "white", BLUE])
 
@@ -23,11 +23,11 @@ GREY = "0.4"
 
 
 @styled
-def wishes_figure(image: UInt8[np.ndarray, "28 28"], label: int, wishes: Sequence[Wishes]) -> Figure:
+def wishes_figure(image: UInt8[np.ndarray, "28 28"], label: int, wishes: Sequence[Neurons]) -> Figure:
     """One example's wishes, to be read from right to left.
 
-    image, label: the picture, and what it shows. wishes: as `jaxprop.nudges.wishes` gives them for the network of the
-    lesson, 784-16-16-10.
+    image, label: the picture, and what it shows. wishes: as `lesson.neurons.wishes_of_neurons` gives them for the
+    network of the lesson, 784-16-16-10.
     """
     hidden_1, hidden_2, outputs = jax.tree.map(np.asarray, tuple(wishes))
     figure = Figure(figsize=(WIDTH * UNIT / 72, HEIGHT * UNIT / 72))
@@ -86,15 +86,26 @@ def _rows(n: int) -> Float[np.ndarray, " n"]:
 
 def _neurons(sheet: Axes, x: float, a: Float[NDArray, " n"], nudges: Float[NDArray, " n"]) -> None:
     """A column of neurons, each as bright as it is, with an arrow up or down that is as long as its nudge is large."""
-    strongest, longest = np.abs(nudges).max(), min(0.9 * (TOP - BOTTOM) / len(a), 1.2)
+    strongest = np.abs(nudges).max()
+    longest = min(0.9 * (TOP - BOTTOM) / len(a), 1.2)
     for y, brightness, nudge in zip(_rows(len(a)), a, nudges, strict=True):
         sheet.add_patch(Circle((x, y), 0.4, facecolor=str(float(brightness)), edgecolor="0.3"))
         ink = "black" if brightness > 0.5 else "white"
         _write(sheet, x, y, f"{brightness:.2f}".lstrip("0"), 9, ha="center", va="center", color=ink)
         up = longest * nudge / strongest
-        shape = {"width": 0.3 * abs(up), "head_width": 0.75 * abs(up), "head_length": 0.5 * abs(up)}
-        colour = BLUE if nudge > 0 else VERMILION
-        sheet.add_patch(FancyArrow(x + 1, y - up / 2, 0, up, length_includes_head=True, color=colour, lw=0, **shape))
+        arrow = FancyArrow(
+            x + 1,
+            y - up / 2,
+            0,
+            up,
+            width=0.3 * abs(up),
+            head_width=0.75 * abs(up),
+            head_length=0.5 * abs(up),
+            length_includes_head=True,
+            color=BLUE if nudge > 0 else VERMILION,
+            linewidth=0,
+        )
+        sheet.add_patch(arrow)
     _write(sheet, x + 0.4, BOTTOM - 0.3, f"longest: {strongest:.2g}", 10, ha="center", va="top", color=GREY)
 
 
@@ -102,14 +113,24 @@ def _requests(sheet: Axes, left: float, right: float, requests: Float[NDArray, "
     """A column for each neuron that asks; a row for each that is asked, level with it."""
     asking, asked = requests.shape
     strongest = np.abs(requests).max()
-    columns, rows = np.linspace(left, right, asking + 1), np.linspace(TOP, BOTTOM, asked + 1)
-    colours = {"cmap": UP_AND_DOWN, "vmin": -strongest, "vmax": strongest}
-    sheet.pcolormesh(columns, rows, requests.T, edgecolor="0.9", linewidth=0.6, **colours)
-    for name, column in zip(names, columns, strict=False):
+    columns = np.linspace(left, right, asking + 1)
+    rows = np.linspace(TOP, BOTTOM, asked + 1)
+    sheet.pcolormesh(
+        columns,
+        rows,
+        requests.T,
+        edgecolor="0.9",
+        linewidth=0.6,
+        cmap=UP_AND_DOWN,
+        vmin=-strongest,
+        vmax=strongest,
+    )
+    for name, column in zip(names, columns[:-1], strict=True):
         _write(sheet, column + (right - left) / asking / 2, TOP + 0.15, str(name), 8, ha="center", color=GREY)
     _write(sheet, left, BOTTOM - 0.3, f"deepest colour: {strongest:.2g}", 10, va="top", color=GREY)
 
 
 def _picture(sheet: Axes, top: float, pixels: NDArray, cmap, vmin: float, vmax: float) -> None:
-    columns, rows = np.linspace(0.8, 7.2, 29), np.linspace(top, top - 6.4, 29)
+    columns = np.linspace(0.8, 7.2, 29)
+    rows = np.linspace(top, top - 6.4, 29)
     sheet.pcolormesh(columns, rows, pixels, cmap=cmap, vmin=vmin, vmax=vmax)

@@ -9,15 +9,12 @@ import numpy as np
 from jax.test_util import check_grads
 
 import jaxprop as jp
-from jaxprop.gradients import ValueAndGrad
-from jaxprop.data.batches import Batch
-from jaxprop.verify.checking import check
-from jaxprop.data.datasets import Dataset
-from jaxprop.layers.core import Params
+from jaxprop.gradients import Batch, Loss, ValueAndGrad
+from jaxprop.layers import Params
 from jaxprop.networks import Activation
+from jaxprop.verify.checking import Rule, check
 from lab.running_example import SIZES, snapshots
-from proof.mutants import Change, by_hand
-from proof.stages import Stage
+from proof.cases import Case
 
 # Learning rates at which the right gradient trains, from any of ten seeds.
 RATES: dict[Activation, float] = {"sigmoid": 2.0, "relu": 0.2, "tanh": 0.2}
@@ -25,26 +22,26 @@ RATES: dict[Activation, float] = {"sigmoid": 2.0, "relu": 0.2, "tanh": 0.2}
 Objections = dict[tuple[str, str], bool]  # by judge and point
 
 
-def remembering(rule: ValueAndGrad) -> ValueAndGrad:
-    """The same rule, which is evaluated once at one point, however many judges ask.
+def remembering(value_and_grad: ValueAndGrad) -> ValueAndGrad:
+    """The same function, which is evaluated once at one point, however many judges ask.
 
     Not compiled: for networks so small, operations that all mutants share cost less than a program for each of them.
     """
     known = {}
 
-    def value_and_grad(params: Params, batch: Batch) -> tuple[Any, Any]:
+    def remembered(params: Params, batch: Batch) -> tuple[Any, Any]:
         arrays = map(np.asarray, jax.tree.leaves((params, batch)))
         point = tuple((x.shape, x.dtype, x.tobytes()) for x in arrays)
         if point not in known:
-            known[point] = rule(params, batch)
+            known[point] = value_and_grad(params, batch)
         return known[point]
 
-    return value_and_grad
+    return remembered
 
 
-def failing_leaves(stage: Stage, rule: ValueAndGrad) -> set[str]:
+def failing_leaves(case: Case, value_and_grad: ValueAndGrad) -> set[str]:
     """What `jaxprop.check` calls wrong."""
-    return set(check(stage.by_jax, rule, stage.probes).failing_leaves)
+    return set(check(case.by_jax, value_and_grad, case.probes).failing_leaves)
 
 
 def difference_judges() -> dict[str, Callable]:
@@ -62,17 +59,16 @@ def difference_judges() -> dict[str, Callable]:
     }
 
 
-def objections(stage: Stage, rule: ValueAndGrad) -> Objections:
-    """Whether each of these judges, in float64 and in float32, objects to the rule at each probe."""
+def objections(case: Case, value_and_grad: ValueAndGrad) -> Objections:
+    """Whether each of these judges, in float64 and in float32, objects to the gradient at each probe."""
     found = {}
-    for dtype in ("float64", "float32"):
-        with jax.enable_x64(dtype == "float64"):
-            # The lambda is called at once, while `dtype` is what it says.
-            points = [jax.tree.map(lambda x: np.asarray(x, dtype), probe[1:]) for probe in stage.probes]  # noqa: B023
-            functions = [as_custom_vjp(stage.loss, rule, *point) for point in points]
-            for name, judge in difference_judges().items():
-                for probe, function in zip(stage.probes, functions, strict=True):
-                    found[f"{name}, {dtype}", f"{stage.name}, {probe.name}"] = objects(judge, *function)
+    for dtype in (np.float64, np.float32):
+        with jax.enable_x64(dtype == np.float64):
+            for probe in case.probes:
+                params, batch = jax.tree.map(dtype, (probe.params, probe.batch))
+                f, leaves = as_custom_vjp(case.loss, value_and_grad, params, batch)
+                for name, judge in difference_judges().items():
+                    found[f"{name}, {np.dtype(dtype)}", f"{case.name}, {probe.name}"] = objects(judge, f, leaves)
     return found
 
 
@@ -84,21 +80,30 @@ def objects(judge: Callable, f: Callable, args: Any) -> bool:
     return False
 
 
-def as_custom_vjp(loss: Callable, rule: ValueAndGrad, params: Params, batch: Batch) -> tuple[Callable, Any]:
-    """The cost as a function of the parameters' leaves, whose derivative, to JAX, is the rule; and the leaves."""
+def as_custom_vjp(
+    loss: Loss, value_and_grad: ValueAndGrad, params: Params, batch: Batch
+) -> tuple[Callable, tuple[Any, ...]]:
+    """The cost as a function of the parameters' leaves, with the given gradient as its derivative; and the leaves."""
     leaves, tree = jax.tree.flatten(params)
-    f = jax.custom_vjp(lambda *leaves: loss(tree.unflatten(leaves), batch))
-    f.defvjp(
-        lambda *leaves: rule(tree.unflatten(leaves), batch),
-        lambda grads, dy: tuple(dy * g for g in jax.tree.leaves(grads)),
-    )
+
+    @jax.custom_vjp
+    def f(*leaves: Any) -> Any:
+        return loss(tree.unflatten(leaves), batch)
+
+    def forward(*leaves: Any) -> tuple[Any, Any]:
+        return value_and_grad(tree.unflatten(leaves), batch)
+
+    def backward(grads: Any, dy: Any) -> tuple[Any, ...]:
+        return tuple(dy * g for g in jax.tree.leaves(grads))
+
+    f.defvjp(forward, backward)
     return f, tuple(leaves)
 
 
-def accuracy_after(steps: int, dataset: Dataset, activation: Activation, change: Change, seed: int) -> float:
-    """The share of test digits that the lesson's network reads rightly after so many steps down this gradient.
+def accuracy_after(steps: int, dataset: jp.Dataset, activation: Activation, rule: Rule, seed: int) -> float:
+    """The fraction of test digits that the lesson's network classifies correctly after so many steps of SGD.
 
-    In float32, as people train.
+    rule: makes the gradient that it goes down. In float32, as people train.
     """
     network = jp.mlp(SIZES, activation)
     with jax.enable_x64(False):
@@ -110,11 +115,11 @@ def accuracy_after(steps: int, dataset: Dataset, activation: Activation, change:
             [steps],
             key=order_key,
             rate=RATES[activation],
-            hand=lambda network, cost: by_hand(SIZES, activation, change),
+            hand=rule,
         )
         return float(scorer(activation)(params, dataset.test).accuracy)
 
 
 @lru_cache
 def scorer(activation: Activation) -> Callable:
-    return jax.jit(jp.make_evaluate(jp.mlp(SIZES, activation), jp.squared_error))
+    return jax.jit(jp.make_evaluate(jp.mlp(SIZES, activation), jp.squared_error, jp.as_batch))

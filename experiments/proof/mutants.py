@@ -1,11 +1,13 @@
-"""The hand-derived gradient, taken apart, so that one part can be exchanged for one that people get wrong.
+"""Mutants of the shipped `jp.backprop`: one part of it exchanged for another, through the seams that it has anyway.
 
-Put together with nothing exchanged it is `jp.backprop`, but that it divides by the batch size after the walk and not
-before it: per-example gradients and their average are two parts here. The forward pass and the cost stay right in every
-mutant.
+A part is the slope of an activation, a gradient of the dense layers, the walk of the chain, the gradient of the cost,
+the sum over the examples, or the targets. What a function here returns is a rule, as `jp.backprop` is one:
+`(network, cost) -> value_and_grad`. Each calls `jp.backprop`; with the right part in the place of the right part it is
+`jp.backprop` to the bit. The forward pass and the value of the cost stay right in every mutant.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,139 +15,154 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import jaxprop as jp
-from jaxprop.gradients import ValueAndGrad
-from jaxprop.data.batches import Batch
-from jaxprop.layers.core import Grads, Params
-from jaxprop.networks import Activation, mlp_layers
+from jaxprop.gradients import Batch, ValueAndGrad
+from jaxprop.layers import Grads, Params
+from jaxprop.networks import Activation
+from jaxprop.verify.checking import Rule
 
-Slope = Callable[[Array, Array], Array]  # (z, da) -> dz
-Avenue = Callable[[jp.Dense, Array, Array], Any]  # (params, a, dz) -> dW, db or da
-
-
-class Hand(NamedTuple):
-    """The parts of a hand-derived gradient.
-
-    layers: dense ones and activations by turns, as `mlp_layers` gives them.
-    kinds: the names of the activations among them.
-    chain: what makes one layer of them all; its backward is the walk from the last to the first.
-    errors: `(a, y) -> dC/da` of a batch, all three (B, out).
-    average: per-example gradients, with a leading axis of examples and an `Outer` for each matrix, to their mean.
-    """
-
-    layers: list[jp.Layer]
-    kinds: list[str]
-    chain: Callable[..., jp.Layer] = jp.chain
-    errors: Callable[[Array, Array], Array] = jp.squared_error.gradient
-    average: Callable[[Grads], Grads] = jp.mean_over_examples
+Slope = Callable[[Array, Array, Array], Array]  # (z, a, da) -> dz
+OfDense = Callable[[jp.Dense, Array, Array], Any]  # (params, a, dz) -> dW, db or da
+Walk = Callable[[tuple[jp.Layer, ...], tuple, tuple, Array], tuple[tuple, Array]]
+Total = Callable[[Any], Array]
 
 
-Change = Callable[[Hand], Hand]
+def in_activation(name: Activation, slope: Slope) -> Rule:
+    """Wherever the activation `name` is, `dz = slope(z, a, da)`."""
 
+    def backward(layer: jp.Layer, params: tuple, residuals: tuple[Array, Array], da: Array) -> tuple[tuple, Array]:
+        z, a = residuals
+        return (), slope(z, a, da)
 
-class Mistake(NamedTuple):
-    """One mistake in the backward pass.
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        places = [i for i, layer in enumerate(network.layers) if layer.name == name]
+        return jp.backprop(with_backward(network, places, backward), cost)
 
-    story: how people come to make it.
-    activation: of the hidden layers of the network that is trained with it, one where it matters.
-    """
-
-    name: str
-    story: str
-    change: Change
-    activation: Activation = "sigmoid"
-
-
-def by_hand(sizes: Sequence[int], activation: Activation, change: Change = lambda hand: hand) -> ValueAndGrad:
-    """`value_and_grad` of `jp.mlp(sizes, activation)` with squared error: right, but for the change."""
-    hidden = len(sizes) - 2
-    hand = change(Hand(mlp_layers(sizes, activation), [activation] * hidden + ["sigmoid"]))
-    layer = hand.chain(*hand.layers)
-
-    def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
-        inputs, targets = map(jnp.asarray, batch)
-        a, residuals = jax.vmap(layer.forward, (None, 0))(params, inputs)
-        grads, _ = jax.vmap(layer.backward, (None, 0, 0))(params, residuals, hand.errors(a, targets))
-        return jnp.mean(jax.vmap(jp.squared_error.value)(a, targets)), hand.average(grads)
-
-    return value_and_grad
-
-
-def in_activation(name: Activation, slope: Slope) -> Change:
-    """Wherever the activation `name` is, `dz = slope(z, da)`."""
-
-    def change(hand: Hand) -> Hand:
-        layers = list(hand.layers)
-        for i, kind in enumerate(hand.kinds):
-            if kind == name:
-                layers[2 * i + 1] = with_slope(layers[2 * i + 1], slope)
-        return hand._replace(layers=layers)
-
-    return change
-
-
-def with_slope(layer: jp.Layer, slope: Slope) -> jp.Layer:
-    """The same activation, which keeps z for its backward pass."""
-    return layer._replace(
-        forward=lambda params, z: (layer.forward(params, z)[0], z),
-        backward=lambda params, z, da: ((), slope(z, da)),
-    )
+    return rule
 
 
 def in_dense(
-    *, dW: Avenue | None = None, db: Avenue | None = None, da: Avenue | None = None, at: slice = slice(None)
-) -> Change:
-    """One avenue of the dense layers, or of those `at` these places, counted from the input."""
+    *,
+    dW: OfDense | None = None,
+    db: OfDense | None = None,
+    da: OfDense | None = None,
+    at: slice = slice(None),
+) -> Rule:
+    """Another gradient by the weights, the biases or the inputs of the dense layers.
 
-    def wrong(layer: jp.Layer) -> jp.Layer:
-        def backward(params: jp.Dense, a: Array, dz: Array) -> tuple[jp.Dense, Array]:
-            (right_dW, right_db), right_da = layer.backward(params, a, dz)
-            grads = jp.Dense(dW(params, a, dz) if dW else right_dW, db(params, a, dz) if db else right_db)
-            return grads, da(params, a, dz) if da else right_da
+    at: of which of them, counted from the input of the network.
+    """
 
-        return layer._replace(backward=backward)
+    def backward(layer: jp.Layer, params: jp.Dense, a: Array, dz: Array) -> tuple[jp.Dense, Array]:
+        (right_dW, right_db), right_da = layer.backward(params, a, dz)
+        grads = jp.Dense(
+            W=dW(params, a, dz) if dW else right_dW,
+            b=db(params, a, dz) if db else right_db,
+        )
+        return grads, da(params, a, dz) if da else right_da
 
-    def change(hand: Hand) -> Hand:
-        layers, dense = list(hand.layers), range(0, len(hand.layers), 2)
-        for i in dense[at]:
-            layers[i] = wrong(layers[i])
-        return hand._replace(layers=layers)
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        places = [i for i, layer in enumerate(network.layers) if layer.name.startswith("dense")]
+        return jp.backprop(with_backward(network, places[at], backward), cost)
 
-    return change
-
-
-def in_walk(backward: Callable[..., tuple[tuple, Array]]) -> Change:
-    """`backward(layers, params, residuals, dy) -> (grads, dx)` instead of the walk of `jp.chain`."""
-
-    def chain(*layers: jp.Layer) -> jp.Layer:
-        return jp.chain(*layers)._replace(backward=lambda *args: backward(layers, *args))
-
-    return lambda hand: hand._replace(chain=chain)
+    return rule
 
 
-def in_errors(errors: Callable[[Array, Array], Array]) -> Change:
-    """`dC/da = errors(a, y)` of the batch, all three (B, out)."""
-    return lambda hand: hand._replace(errors=errors)
+def with_backward(network: jp.Network, places: Iterable[int], backward: Callable) -> jp.Network:
+    """The same network, in which the layers at these places have another backward pass.
+
+    backward: `(layer, params, residuals, dy) -> (dparams, dx)`, where `layer` is the right one.
+    """
+    layers = list(network.layers)
+    for i in places:
+        right = layers[i]
+        layers[i] = right._replace(name=f"changed {right.name}", backward=partial(backward, right))
+    return jp.Network(tuple(layers), network.in_shape)
 
 
-def in_average(average: Callable[[Grads], Grads]) -> Change:
-    """Another average of the per-example gradients, whose matrices are `Outer`."""
-    return lambda hand: hand._replace(average=average)
+def in_walk(walk: Walk) -> Rule:
+    """Another walk from the last layer to the first than that of `jp.chain`.
+
+    walk: `(layers, params, residuals, dy) -> (grads, dx)`, with a tuple of one entry for each layer wherever `jp.chain`
+        has one.
+    """
+
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        # A network of one layer, which is the whole chain: its backward pass is then the walk.
+        whole = network.layer._replace(name="changed chain", backward=partial(walk, network.layers))
+        backprop = jp.backprop(jp.Network((whole,), network.in_shape), cost)
+
+        def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
+            value, (grads,) = backprop((params,), batch)
+            return value, grads
+
+        return value_and_grad
+
+    return rule
 
 
-def in_weights(weights: Callable[[int], Any]) -> Change:
-    """The sum over the B examples with `weights(B)`, (B,), of which each should be 1 / B."""
+def in_cost(gradient: Callable[[Array, Array], Array]) -> Rule:
+    """`dC/da = gradient(a, y)` for one example's outputs and target, both (out,)."""
 
-    def average(grads: Grads) -> Grads:
-        def leaf(g: Any) -> Array:
-            factor = g.dz if isinstance(g, jp.Outer) else g
-            w = jnp.asarray(weights(len(factor)), factor.dtype)
-            return (w[:, None] * g.dz).T @ g.a if isinstance(g, jp.Outer) else w @ g
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        return jp.backprop(network, cost._replace(gradient=gradient))
 
-        return jax.tree.map(leaf, grads, is_leaf=lambda g: isinstance(g, jp.Outer))
-
-    return in_average(average)
+    return rule
 
 
-def in_mean(mean: Callable[[Array], Array]) -> Change:
-    """Another mean over the first axis of every leaf, multiplied out: (B, out, in) or (B, out)."""
-    return in_average(lambda grads: jax.tree.map(mean, jp.expand(grads)))
+def in_targets(targets: Callable[[Array], Array]) -> Rule:
+    """The gradient is that of other targets, `targets(y)` of the whole batch (B, out); the value is the right one."""
+
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        right_value, backprop = jp.loss(network, cost), jp.backprop(network, cost)
+
+        def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
+            inputs, y = batch
+            _, grads = backprop(params, (inputs, targets(y)))
+            return right_value(params, batch), grads
+
+        return value_and_grad
+
+    return rule
+
+
+def in_sum(total: Total) -> Rule:
+    """Another sum over the examples, of each leaf of the gradient.
+
+    total: of one leaf of the B per-example gradients, each of which is a B-th part already: an `Outer` with B rows in
+        each factor, or an array (B, ...). It returns an array of the parameter's shape.
+    """
+
+    class Summed(NamedTuple):
+        """A structured gradient, as `jaxprop.Structured` asks, whose sum over the examples is another one."""
+
+        right: Any
+
+        def expand(self) -> Array:
+            return jp.expand(self.right)
+
+        def sum_over_examples(self) -> Array:
+            return total(self.right)
+
+        def norm_squared(self) -> Float[Array, ""]:
+            return jp.norm_squared(self.right)
+
+    def backward(layer: jp.Layer, params: Params, residuals: Any, dy: Array) -> tuple[Grads, Array]:
+        grads, dx = layer.backward(params, residuals, dy)
+        return jax.tree.map(Summed, grads, is_leaf=lambda g: isinstance(g, jp.Structured)), dx
+
+    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+        return jp.backprop(with_backward(network, range(len(network.layers)), backward), cost)
+
+    return rule
+
+
+def in_weights(weights: Callable[[int], Any]) -> Rule:
+    """The sum over the B examples with `weights(B)`, (B,), each of which should be 1."""
+
+    def total(g: Any) -> Array:
+        def weighted(x: Array) -> Array:
+            return jax.vmap(jnp.multiply)(jnp.asarray(weights(len(x)), x.dtype), x)
+
+        return jp.sum_over_examples(g._replace(dz=weighted(g.dz)) if isinstance(g, jp.Outer) else weighted(g))
+
+    return in_sum(total)

@@ -1,7 +1,7 @@
 """An example of somebody's own gradient: softmax regression, with one subtle mistake.
 
-    uv run experiments/compare_gradients.py --loss experiments/my_softmax.py:loss \\
-        --gradient experiments/my_softmax.py:gradient --inputs experiments/my_softmax.py:inputs
+    uv run experiments/compare_gradients.py --loss experiments/proof/my_softmax.py:loss \\
+        --gradient experiments/proof/my_softmax.py:gradient --inputs experiments/proof/my_softmax.py:inputs
 
 finds it: the derivative of lambda |W|^2 is 2 lambda W, and the gradient below has lambda W. It trains all the same.
 """

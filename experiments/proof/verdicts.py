@@ -3,17 +3,25 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from jaxprop.data.datasets import Dataset
+import jaxprop as jp
+from proof.cases import Case, wrong_leaves
 from proof.judges import Objections, accuracy_after, failing_leaves, objections, remembering
-from proof.mutants import Mistake, by_hand
-from proof.stages import Stage, wrong_leaves
+from proof.mistakes import Mistake
 
-CHECK, ONE_POINT, TRAINING = "jaxprop.check", "check_grads, float32, one point", "no longer learns"
+CHECK = "jaxprop.check"
+ONE_POINT = "check_grads, float32, one point"
+TRAINING = "no longer learns"
 JUDGES = (
-    *(CHECK, "check_grads, float64", "check_grads, float32", ONE_POINT, "chex, float64", "chex, float32", TRAINING),
+    CHECK,
+    "check_grads, float64",
+    "check_grads, float32",
+    ONE_POINT,
+    "chex, float64",
+    "chex, float32",
+    TRAINING,
 )
 STEPS = 1500
-LEARNT = 0.9  # of the test digits read rightly
+LEARNT = 0.9  # of the test digits classified correctly
 
 
 class Verdict(NamedTuple):
@@ -21,7 +29,7 @@ class Verdict(NamedTuple):
 
     wrong, failing: the leaves that differ from the truth, and those that `check` calls wrong; by network.
     objections: of every judge, at every point where it was asked.
-    accuracy: the share of test digits read rightly after training with it.
+    accuracy: the fraction of test digits classified correctly after training with it.
     """
 
     mistake: Mistake
@@ -41,17 +49,19 @@ class Verdict(NamedTuple):
         return [network for network, leaves in self.wrong.items() if leaves != self.failing[network]]
 
 
-def judge(mistake: Mistake, stages: Iterable[Stage], dataset: Dataset, seed: int) -> Verdict:
-    """Puts one mistake before all judges. One of the `stages` is 6-5-5-5-3 with the mistake's activation."""
+def judge(mistake: Mistake, cases: Iterable[Case], dataset: jp.Dataset, seed: int) -> Verdict:
+    """Puts one mistake before all judges. One of the `cases` is the network that the mistake is made in."""
     wrong, failing, found = {}, {}, {}
-    for stage in stages:
-        rule = remembering(by_hand(stage.sizes, stage.activation, mistake.change))
-        wrong[stage.name], failing[stage.name] = wrong_leaves(stage, rule), failing_leaves(stage, rule)
-        found |= {(CHECK, stage.name): bool(failing[stage.name]), **objections(stage, rule)}
+    for case in cases:
+        value_and_grad = remembering(mistake.rule(case.network, jp.squared_error))
+        wrong[case.name] = wrong_leaves(case, value_and_grad)
+        failing[case.name] = failing_leaves(case, value_and_grad)
+        found[CHECK, case.name] = bool(failing[case.name])
+        found |= objections(case, value_and_grad)
     # What people usually do: ordinary parameters of the network that they have, one batch, JAX's default precision.
-    point = f"6-5-5-5-3 {mistake.activation}, batch of 7"
+    point = f"{mistake.home}, batch of 7"
     found[ONE_POINT, point] = found["check_grads, float32", point]
-    accuracy = accuracy_after(STEPS, dataset, mistake.activation, mistake.change, seed)
+    accuracy = accuracy_after(STEPS, dataset, mistake.activation, mistake.rule, seed)
     found[TRAINING, mistake.activation] = not accuracy >= LEARNT  # so that a NaN has not learnt
     return Verdict(mistake, wrong, failing, found, accuracy)
 
@@ -71,7 +81,7 @@ def mistake_row(verdict: Verdict, right: Objections) -> dict[str, Any]:
         "counts": verdict.counts,
         **caught_by(verdict.objections, right),
         "trained with": verdict.mistake.activation,
-        "digits read": verdict.accuracy,
+        "accuracy": verdict.accuracy,
         "networks": sum(bool(leaves) for leaves in verdict.wrong.values()),
         "leaves": " ".join(named),
     }

@@ -46,7 +46,7 @@ def as_batch(
     shape = (pixels,) if in_shape is None else in_shape
     if np.prod(shape, dtype=int) != pixels:
         raise BadInput(f"images have shape {images.shape}: a network with inputs {shape} takes other numbers of pixels")
-    inputs = images.reshape(len(images), *shape).astype(dtype) / 255
+    inputs = jnp.asarray(images).reshape(len(images), *shape).astype(dtype) / 255
     return inputs, jax.nn.one_hot(labels, CLASSES, dtype=dtype) if one_hot else jnp.asarray(labels)
 
 

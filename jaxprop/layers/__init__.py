@@ -2,6 +2,7 @@
 
 from jaxprop.layers.activations import elementwise, identity, relu, sigmoid, tanh
 from jaxprop.layers.core import Dense, Grads, Layer, Params, Shape, chain, dense
+from jaxprop.layers.shapes import flatten
 
 __all__ = [
     "Dense",
@@ -12,6 +13,7 @@ __all__ = [
     "chain",
     "dense",
     "elementwise",
+    "flatten",
     "identity",
     "relu",
     "sigmoid",

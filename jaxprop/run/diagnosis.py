@@ -15,7 +15,7 @@ from jaxprop.layers import Params
 from jaxprop.networks import Network
 from jaxprop.run.fitting import Metrics, NonFinite
 from jaxprop.structured import mean_over_examples
-from jaxprop.training import Data, State, ToBatch
+from jaxprop.training import Data, State, ToBatch, as_they_are
 from jaxprop.verify.finite import all_finite
 
 Fitting = Callable[..., Iterator[tuple[State, Metrics]]]  # `fit` with everything but where to begin
@@ -60,7 +60,7 @@ def diagnose(
     network: Network,
     cost: Cost,
     data: Data,
-    to_batch: ToBatch,
+    to_batch: ToBatch = as_they_are,
 ) -> tuple[State, Diagnosis]:
     """The last state that can be trusted, which `diagnosis.step - 1` steps led to, and what went wrong after it.
 

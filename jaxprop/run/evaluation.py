@@ -56,16 +56,16 @@ def make_evaluate(
     """
 
     def evaluate(params: Params, data: Data) -> Scores:
+        data = jax.tree.map(jnp.asarray, tuple(data))
         network.check_params(params)
+        network.check_batch(jax.eval_shape(to_batch, *data))  # of all N, which one example at a time does not show
 
         def one_example(rows: Data) -> tuple[Float[Array, ""], Any, Float[Array, "*out"]]:
-            batch = to_batch(*jax.tree.map(lambda x: x[None], rows))
-            network.check_batch(batch)
-            x, y = batch[0][0], batch[1][0]
-            outputs = network.apply(params, x)
-            return cost.value(outputs, y), correct(outputs, y), outputs
+            inputs, targets = to_batch(*jax.tree.map(lambda x: x[None], rows))
+            outputs = network.apply(params, inputs[0])
+            return cost.value(outputs, targets[0]), correct(outputs, targets[0]), outputs
 
-        costs, right, outputs = jax.lax.map(one_example, jax.tree.map(jnp.asarray, tuple(data)), batch_size=_CHUNK)
+        costs, right, outputs = jax.lax.map(one_example, data, batch_size=_CHUNK)
         return Scores(jnp.mean(costs), jnp.mean(right), outputs)
 
     return evaluate

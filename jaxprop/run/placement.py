@@ -1,20 +1,20 @@
 """Many devices as a placement: the program of one device, with each mini-batch shared out over all of them.
 
-The examples and the state lie on every device; of the order of an epoch each device has its columns. From that JAX
-works out the rest: every device gathers its part of a mini-batch, and the sums over examples run over all devices.
+State and data lie on every device; of an epoch's order each device has its columns. From that JAX works out the rest:
+every device gathers its part of a mini-batch, and the sums over examples run over all devices, of one process or many.
 """
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxprop.errors import BadInput
-from jaxprop.training import Epoch
-
-AXIS = "devices"
+from jaxprop.gradients import ValueAndGrad
+from jaxprop.training import Data, Epoch, Order, State
 
 
 def make_mesh(devices: int | None, batch_size: int, platform: str | None = None) -> Mesh:
@@ -36,7 +36,7 @@ def make_mesh(devices: int | None, batch_size: int, platform: str | None = None)
         below = batch_size - batch_size % n
         nearest = f"{below} or {below + n}" if below else f"{n}"
         raise BadInput(f"batch_size is {batch_size}: {n} devices share it evenly if it is {nearest}")
-    return jax.make_mesh((n,), (AXIS,), axis_types=(AxisType.Auto,), devices=present[:n])
+    return jax.make_mesh((n,), ("devices",), axis_types=(AxisType.Auto,), devices=present[:n])
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
@@ -44,7 +44,8 @@ def place(tree: Any, mesh: Mesh) -> Any:
 
     def copied(leaf: Any) -> jax.Array:
         whole = np.asarray(leaf)
-        return jax.make_array_from_callback(whole.shape, NamedSharding(mesh, P()), lambda index: whole[index])
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        return jax.make_array_from_callback(whole.shape, everywhere, lambda index: whole[index])
 
     return jax.tree.map(copied, tree)
 
@@ -55,12 +56,29 @@ def local(tree: Any) -> Any:
 
 
 def jit_over(mesh: Mesh, epoch: Epoch, compiler_options: dict[str, Any] | None = None) -> Any:
-    """`jax.jit` of an epoch, with every mini-batch shared out over the mesh. State and data are placed by `place`."""
-    everywhere = NamedSharding(mesh, P())
-    shares = NamedSharding(mesh, P(None, AXIS))
-    return jax.jit(
-        epoch,
-        in_shardings=(everywhere, everywhere, shares),
-        out_shardings=everywhere,
-        compiler_options=compiler_options,
-    )
+    """`jax.jit` of an epoch, with every mini-batch shared out over the mesh. State and data come from `place`."""
+
+    def shared(state: State, data: Data, order: Order) -> Any:
+        columns = NamedSharding(mesh, PartitionSpec(None, *mesh.axis_names))
+        # Said inside: from outside, an array of NumPy's cannot come in parts where there are many processes.
+        return epoch(state, data, jax.lax.with_sharding_constraint(jnp.asarray(order), columns))
+
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(shared, in_shardings=everywhere, out_shardings=everywhere, compiler_options=compiler_options)
+
+
+def in_one_message(value_and_grad: ValueAndGrad, mesh: Mesh) -> ValueAndGrad:
+    """The same gradient, as the mean over the devices' parts of a mini-batch, each of which makes one row of numbers.
+
+    Without it all is right, but each array of the gradient is a message of its own. On two processes over the loopback
+    an epoch of MNIST took 2.2 to 5.6 s so, and 0.5 to 0.8 s with one row; on virtual devices of one process a step of
+    784-16-16-10 took 0.29, 0.54, 1.11 ms on 2, 4, 8 of them, and 0.15, 0.21, 0.35 with one row. Wide networks: the same.
+    """
+
+    def averaged(params: Any, batch: Any) -> Any:
+        parts = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+        rows = jax.vmap(lambda part: ravel_pytree(value_and_grad(params, part))[0])(parts)
+        _, as_tree = ravel_pytree((jnp.zeros((), rows.dtype), params))
+        return as_tree(jnp.mean(rows, axis=0))
+
+    return averaged

@@ -74,7 +74,7 @@ def random_point(
     """
 
     def leaf(shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
-        return np.asarray(random.normal(size=shape)) / (shape[-1] ** 0.5 if len(shape) > 1 else 2)
+        return np.asarray(random.normal(size=shape) / (shape[-1] ** 0.5 if len(shape) > 1 else 2))
 
     params = jax.tree.map(lambda x: leaf(x.shape), network.params_like)
     inputs = random.uniform(-1, 1, (examples, *network.in_shape))
@@ -89,7 +89,7 @@ def _with_zeros(leaf: np.ndarray) -> np.ndarray:
     """The first neuron of every layer gets no weight and no bias, so its pre-activation is exactly 0 in any dtype."""
     changed = leaf.copy()
     if leaf.ndim:
-        changed[0] = 0
+        changed[:1] = 0
     else:
         changed[...] = 0
     return changed

@@ -1,3 +1,5 @@
+"""The peers: that they do the same work, what they cost alone, and how they take turns."""
+
 import importlib.util
 import itertools
 import json
@@ -12,12 +14,13 @@ import pytest
 from benchmarking import epoch_times
 from benchmarking.alone import environment, in_own_process, load_work, save_work
 from benchmarking.on_host import blas_reference
-from benchmarking.peers import BY_HAND, NUMPY, PEERS
+from benchmarking.peers import MANUAL, NUMPY, PEERS
 from benchmarking.rounds import median_ratio, take_turns
 from benchmarking.work import Work, draw_start, shuffler
 
 RNG = np.random.default_rng(0)
-IMAGES, LABELS = RNG.integers(0, 256, (300, 28, 28), np.uint8), RNG.integers(0, 10, 300, np.int32)
+IMAGES = RNG.integers(0, 256, (300, 28, 28), np.uint8)
+LABELS = RNG.integers(0, 10, 300, np.int32)
 WORK = Work(IMAGES, LABELS, draw_start((784, 16, 16, 10), seed=0), batch_size=20)
 ORDER = shuffler(WORK)()[:10]
 
@@ -36,21 +39,21 @@ def after_ten_steps(name: str, work: Work = WORK) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def by_hand() -> list[np.ndarray]:
-    return after_ten_steps(BY_HAND)
+def by_jaxprop() -> list[np.ndarray]:
+    return after_ten_steps(MANUAL)
 
 
 @pytest.mark.parametrize("name", each(SAME_WORK))
-def test_from_one_start_and_order_every_peer_arrives_where_jaxprop_does(name, by_hand):
+def test_from_one_start_and_order_every_peer_arrives_where_jaxprop_does(name, by_jaxprop):
     """1e-5 of the largest number in each array: float32 sums in another order part by some 1e-6 in ten steps."""
-    assert epoch_times.scaled_difference(after_ten_steps(name), by_hand) <= 1e-5
+    assert epoch_times.scaled_difference(after_ten_steps(name), by_jaxprop) <= 1e-5
 
 
 @pytest.mark.parametrize("name", each(SAME_WORK))
-def test_a_peer_goes_on_from_the_parameters_that_it_is_given(name, by_hand):
+def test_a_peer_goes_on_from_the_parameters_that_it_is_given(name, by_jaxprop):
     train, _ = PEERS[name].make(WORK, "cpu")
     halfway = train(WORK.start, ORDER[:5])
-    assert epoch_times.scaled_difference(train(halfway, ORDER[5:]), by_hand) <= 1e-5
+    assert epoch_times.scaled_difference(train(halfway, ORDER[5:]), by_jaxprop) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -62,10 +65,10 @@ def test_a_peer_goes_on_from_the_parameters_that_it_is_given(name, by_hand):
     ],
     ids=["a rate off by a thousandth", "one other label", "not a number"],
 )
-def test_a_peer_that_does_other_work_is_found(other, by_hand):
-    difference = epoch_times.scaled_difference(after_ten_steps(NUMPY, other), by_hand)
+def test_a_peer_that_does_other_work_is_found(other, by_jaxprop):
+    difference = epoch_times.scaled_difference(after_ten_steps(NUMPY, other), by_jaxprop)
     rows = [
-        {"peer": BY_HAND, "difference_after_10_steps": 0.0},
+        {"peer": MANUAL, "difference_after_10_steps": 0.0},
         {"peer": NUMPY, "difference_after_10_steps": difference},
     ]
     assert epoch_times.who_differs(rows) == [NUMPY]
@@ -99,7 +102,7 @@ def test_a_compiler_that_is_not_there_is_named(monkeypatch):
 
 
 def test_peers_without_an_accelerator_stay_on_the_cpu():
-    assert [PEERS[name].where("gpu") for name in (BY_HAND, NUMPY, "PyTorch eager")] == ["gpu", "cpu", "gpu"]
+    assert [PEERS[name].where("gpu") for name in (MANUAL, NUMPY, "PyTorch eager")] == ["gpu", "cpu", "gpu"]
     assert PEERS["PyTorch eager"].where("tpu") == "cpu"
 
 
@@ -138,7 +141,8 @@ def test_numpy_alone_pays_for_no_other_library(module):
 
 
 def test_calls_take_turns_after_a_warm_one_of_their_own():
-    calls, lines = [], []
+    calls = []
+    lines = []
     seconds = take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 2, lines.append, "cost")
     assert calls == list("aabb") * 3  # the first round is not counted
     assert lines == [f"cost: round {i} of 2" for i in range(3)]

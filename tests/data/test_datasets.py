@@ -9,11 +9,11 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxprop import datasets
-from jaxprop import digits as digits_module
-from jaxprop.files import load_arrays, save_arrays
+from jaxprop.data import datasets
+from jaxprop.data import digits as digits_module
 from jaxprop.data.datasets import load_dataset
 from jaxprop.errors import BadInput
+from jaxprop.files import load_arrays, save_arrays
 
 
 @pytest.fixture(autouse=True)

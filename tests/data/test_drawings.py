@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 import jaxprop as jp
 from jaxprop.data.datasets import Dataset, load_dataset
-from jaxprop.errors import BadInput
 from jaxprop.data.drawings import as_mnist, paper, read_drawing
+from jaxprop.errors import BadInput
 
 # A hook, dark on light: like none of its own rotations or mirror images.
 HOOK = np.full((120, 160), 255, np.uint8)
@@ -106,7 +106,7 @@ def photographed(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def trained_on(dataset: Dataset, epochs: int):
     """A function from N pictures to the N answers of a network that is trained here, in seconds."""
     network, optimizer = jp.mlp((784, 16, 16, 10)), optax.sgd(2.0)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer)))
+    epoch = jax.jit(jp.make_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer), jp.as_batch))
     state = jp.init_state(network.init(jax.random.key(0)), optimizer)
     *_, (state, _) = jp.fit(epoch, state, dataset.train, key=jax.random.key(1), batch_size=100, epochs=epochs)
     outputs = jax.jit(jax.vmap(lambda picture: network.apply(state.params, picture.reshape(-1) / 255)))

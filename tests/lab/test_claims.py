@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from lab.claims import Claim, Experiment, conduct
+from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options
 
 
@@ -52,10 +52,16 @@ def test_a_run_whose_claims_hold_exits_with_0_and_leaves_tables_pictures_and_res
     assert found["seed"] == 3
     assert found["claims"] == [
         {
-            "statement": "L5", "claim": "what is measured", "measured": 1.0, "relation": "within", "reference": 1.0,
-            "because": "reasons", "tolerance": 0.0, "holds": True,
+            "statement": "L5",
+            "claim": "what is measured",
+            "measured": 1.0,
+            "relation": "within",
+            "reference": 1.0,
+            "because": "reasons",
+            "tolerance": 0.0,
+            "holds": True,
         }
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("measured", "recorded"), [(2.0, 2.0), (math.nan, "nan"), (math.inf, "inf")])
@@ -66,3 +72,9 @@ def test_one_false_claim_among_true_ones_makes_the_run_exit_with_1(tmp_path, mea
     assert [claim["holds"] for claim in found["claims"]] == [True, False, True]
     assert found["claims"][1]["measured"] == recorded
     assert not (folder / "picture.png").exists()
+
+
+def test_a_table_shows_three_digits_and_leaves_blank_what_is_missing():
+    table = as_table([{"ms_a_step": 0.123456, "way": "cpu", "flops": None}])
+    assert [column.header for column in table.columns] == ["ms a step", "way", "flops"]
+    assert [list(column.cells) for column in table.columns] == [["0.123"], ["cpu"], [""]]

@@ -1,3 +1,5 @@
+"""Pictures that all scripts share: they show something, and what they say is counted rightly."""
+
 import matplotlib
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_wrong_answers_are_marked_and_right_ones_are_not():
 def test_the_confusion_matrix_counts_right_answers_by_row():
     given = np.where(LABELS == 3, 5, LABELS)
     axes = figures.confusion(LABELS, given).axes[0]
-    assert axes.get_title(loc="left") == "54 of 60 digits read rightly"
+    assert axes.get_title(loc="left") == "54 of 60 digits classified correctly"
     cells = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}
     assert cells[5, 3] == "6"  # x is the answer, y what was right
     assert (3, 3) not in cells

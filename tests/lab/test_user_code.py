@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 import jaxprop as jp
@@ -54,7 +55,7 @@ def test_a_function_is_found_and_takes_its_arguments(mine):
 def test_an_object_need_not_be_a_function(mine):
     cost = load_object("--cost", f"{mine}:cost")
     assert isinstance(cost, jp.Cost)
-    assert cost.value(5, 3) == 2
+    assert cost.value(jnp.array(5.0), jnp.array(3.0)) == 2
 
 
 def test_a_file_is_run_once_so_that_its_classes_are_the_same_for_all_who_ask(mine):
@@ -100,7 +101,8 @@ def test_whatever_a_function_raises_says_whose_it_is(mine, name, said):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [("def f(:", "raised SyntaxError"), ("1 / 0", "raised ZeroDivisionError"), ("exit()", "SystemExit")]
+    ("code", "said"),
+    [("def f(:", "raised SyntaxError"), ("1 / 0", "raised ZeroDivisionError"), ("exit()", "SystemExit")],
 )
 def test_a_file_that_cannot_be_run_is_refused_every_time(tmp_path, code, said):
     (tmp_path / "bad.py").write_text(code)

@@ -128,7 +128,7 @@ def test_layers_of_one_chain_start_from_different_numbers():
 
 
 def test_a_dense_layer_refuses_an_image_that_is_not_flat():
-    with pytest.raises(BadInput, match=r"\(28, 28\): flatten it first"):
+    with pytest.raises(BadInput, match=r"\(28, 28\): put jaxprop.flatten\(\) first"):
         dense(16).init(jax.random.key(0), (28, 28))
 
 

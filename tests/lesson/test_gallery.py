@@ -1,24 +1,29 @@
 """The gallery is made of what lies in the runs folder, and of nothing else."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from lesson import gallery
-from lab import gallery_page
 from lab.common import run
-from lesson.statements import SCRIPTS, STATEMENTS, Statement
+from lesson import gallery
 
 CLAIM = {
-    "statement": "L1", "claim": "what |g| is", "measured": 0.98765, "relation": "within", "reference": 1.0,
-    "tolerance": 0.05, "because": "reasons", "holds": True,
-}  # fmt: skip
+    "statement": "L1",
+    "claim": "what |g| is",
+    "measured": 0.98765,
+    "relation": "within",
+    "reference": 1.0,
+    "tolerance": 0.05,
+    "because": "reasons",
+    "holds": True,
+}
 
 
-def leave_run(out, script, stamp, *claims, picture="waves.png", title="Waves & <noise>", **changes):
+def leave_run(out, script, stamp, *claims, picture="waves.png", **changes):
     """What a run of an experiment leaves, in a folder of its own."""
     folder = out / script / f"{stamp}-seed{changes.get('seed', 0)}"
     folder.mkdir(parents=True)
@@ -26,24 +31,21 @@ def leave_run(out, script, stamp, *claims, picture="waves.png", title="Waves & <
     results |= {"device": {"kind": "cpu"}, "versions": {"jax": "0.10"}, "commit": "0123456789abcdef"} | changes
     (folder / "results.json").write_text(json.dumps(results))
     noise = np.random.default_rng(0).integers(0, 256, (600, 1000, 3), np.uint8)
-    about = PngImagePlugin.PngInfo()
-    about.add_text("Title", title)
-    Image.fromarray(noise).save(folder / picture, pnginfo=about)
+    Image.fromarray(noise).save(folder / picture)
     return folder
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """A folder for experiments with two scripts, and another for their runs; two statements."""
+    """A folder for experiments with two scripts of two statements, and another for their runs."""
     here = tmp_path / "experiments"
-    here.mkdir()
-    (here / "sea.py").write_text('"""L1: the sea is deep.\n\nMore.\n"""\n')
-    (here / "sky.py").write_text('"""L2: the sky is high."""\n')
-    for module in (gallery, gallery_page):
-        monkeypatch.setattr(module, "HERE", here)
-        statements = {"L1": Statement("Depth.", "sea", "waves"), "L2": Statement("Height.", "sea", "waves")}
-        monkeypatch.setattr(module, "STATEMENTS", statements)
-    monkeypatch.setattr(gallery, "SCRIPTS", ("sea", "sky"))
+    (here / "lesson").mkdir(parents=True)
+    (here / "lesson" / "sea.py").write_text('"""L1: the <sea> is deep.\n\nMore.\n"""\n')
+    (here / "lesson" / "sky.py").write_text('"""L1, L2: the sky is high."""\n')
+    monkeypatch.setattr(gallery, "EXPERIMENTS", here)
+    monkeypatch.setattr(gallery, "LESSON", here / "lesson")
+    monkeypatch.setattr(gallery, "STATEMENTS", {"L1": "Depth.", "L2": "Height."})
+    monkeypatch.setattr(gallery, "SCRIPTS", {"sea": ("waves",), "sky": ()})
     return tmp_path
 
 
@@ -51,35 +53,60 @@ def make(place, *options):
     return run(gallery.main, gallery.GalleryOptions, ["--out", str(place / "runs"), *options])
 
 
-def rows(place):
-    """The table rows of the page, by the statement that they begin with."""
-    lines = (place / "experiments" / "README.md").read_text().splitlines()
-    return {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| L")}
+def page(place):
+    return (place / "experiments" / "README.md").read_text()
 
 
-def test_a_row_has_what_is_said_and_claimed_and_measured_and_the_command_and_a_picture(place):
+def sections(place):
+    """The sections of the page, by what comes before the colon of their headings."""
+    _, *found = re.split(r"^## ", page(place), flags=re.M)
+    return {text.partition("\n")[0].partition(":")[0]: text for text in found}
+
+
+def test_a_section_has_what_is_said_and_claimed_and_measured_and_the_command_and_a_picture(place):
     leave_run(place / "runs", "sea", "20260102T000000Z", {}, seed=3)
     leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
     assert make(place) == 0
-    row = rows(place)["L1"]
-    assert "*Depth.*" in row
-    assert r"what \|g\| is: **0.9877**, expected within 1 ± 0.05" in row
-    assert "`uv run experiments/sea.py --dataset mnist --seed 3`" in row
-    assert 'src="gallery/sea-waves.png"' in row
-    assert 'alt="Waves &amp; &lt;noise&gt; (the sea is deep.)"' in row
-    assert row.replace(r"\|", "").count("|") == 4  # three cells
-    assert "| `sea.py` | 3 | cpu | 0.10 | 0123456 |" in (place / "experiments" / "README.md").read_text()
+    section = sections(place)["L1"]
+    assert section.startswith(r"L1: the \<sea> is deep")
+    assert "\n> **L1** Depth.\n" in section
+    assert "\n- L1: what \\|g\\| is: measured **0.9877**, expected 1 ± 0.05\n" in section
+    assert "\nuv run experiments/lesson/sea.py --dataset mnist --seed 3\n" in section
+    assert 'src="gallery/sea-waves.png"' in section
+    assert 'alt="waves: the &lt;sea&gt; is deep"' in section
+    assert "| `sea.py` | 3 | cpu | 0.10 | 0123456 |" in sections(place)["The runs"]
 
 
-def test_a_statement_collects_the_claims_and_commands_of_every_script(place):
+def test_a_section_says_all_statements_that_its_script_makes_claims_about(place):
     leave_run(place / "runs", "sea", "20260102T000000Z", {}, {"claim": "and more"})
-    leave_run(place / "runs", "sky", "20260102T000000Z", {"claim": "from above"}, {"statement": "L2"})
+    leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"}, {"claim": "from above"})
     assert make(place) == 0
-    row = rows(place)["L1"]
-    assert row.index("what") < row.index("and more") < row.index("from above")
-    assert "experiments/sea.py" in row
-    assert "experiments/sky.py" in row
-    assert "experiments/sea.py" not in rows(place)["L2"]
+    sea, sky = sections(place)["L1"], sections(place)["L1, L2"]
+    assert sea.index("what") < sea.index("and more")
+    assert "L2" not in sea
+    assert "> **L1** Depth.\n>\n> **L2** Height.\n" in sky
+    assert "- L2: what" in sky
+    assert "- L1: from above" in sky
+    assert "<img" not in sky
+
+
+@pytest.mark.parametrize(
+    ("relation", "words"), [("within", "1 ± 0.05"), ("at least", "at least 1 − 0.05"), ("at most", "at most 1 + 0.05")]
+)
+def test_what_is_expected_is_said_in_words(relation, words):
+    assert gallery.expected(CLAIM | {"relation": relation}) == f"expected {words}"
+
+
+def test_every_link_of_the_page_leads_somewhere(place):
+    leave_run(place / "runs", "sea", "20260102T000000Z", {})
+    leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
+    assert make(place) == 0
+    links = re.findall(r"\]\((?!http)([^)]+)\)", page(place))
+    assert {"proof/", "benchmarking/", "lab/", "lesson/"} <= set(links)
+    assert all((Path(gallery.__file__).parent.parent / link).is_dir() for link in links)
+    pictures = re.findall(r'src="([^"]+)"', page(place))
+    assert pictures == ["gallery/sea-waves.png"]
+    assert all((place / "experiments" / picture).is_file() for picture in pictures)
 
 
 def test_pictures_are_copied_small(place):
@@ -103,21 +130,21 @@ def test_the_newest_full_run_on_the_data_set_counts(place):
     leave_run(out, "sea", "20260106T000000Z", {"measured": 6.0}, figures=False)
     leave_run(out, "sky", "20260102T000000Z", {"statement": "L2"})
     make(place)
-    assert "**3**" in rows(place)["L1"]
+    assert "**3**" in sections(place)["L1"]
 
 
 def test_a_false_claim_is_shown_and_makes_the_exit_code_1(place):
     leave_run(place / "runs", "sea", "20260102T000000Z", {"measured": "nan", "holds": False})
     leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
     assert make(place) == 1
-    assert "**nan**, expected within 1 ± 0.05, which is **FALSE**" in rows(place)["L1"]
+    assert "**nan**, expected 1 ± 0.05, so this is **FALSE**" in sections(place)["L1"]
 
 
 def test_without_figures_the_page_has_no_pictures(place):
     leave_run(place / "runs", "sea", "20260102T000000Z", {}, figures=False)
     leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
     assert make(place, "--no-figures") == 0
-    assert "<img" not in rows(place)["L1"]
+    assert "<img" not in page(place)
 
 
 def damage_results(place, sea):
@@ -147,7 +174,7 @@ def lose_claims(place, sea):
         (damage_results, "is not the results of an experiment"),
         (damage_picture, "waves.png is not a picture"),
         (lose_picture, "waves.png: No such file"),
-        (lose_run, "has no run on mnist: uv run experiments/sea.py --dataset mnist makes one"),
+        (lose_run, "has no run on mnist: uv run experiments/lesson/sea.py --dataset mnist makes one"),
         (lose_claims, "no run claims anything about L1"),
     ],
 )
@@ -174,7 +201,7 @@ sys.exit({code})
 def test_when_asked_it_runs_every_script_first(place):
     asked = place / "asked.txt"
     for script, code in (("sea", 0), ("sky", 1)):  # 1 is a false claim, which the gallery shows
-        path = place / "experiments" / f"{script}.py"
+        path = place / "experiments" / "lesson" / f"{script}.py"
         path.write_text(path.read_text() + SCRIPT.format(asked=str(asked), code=code))
     leave_run(place / "runs", "sea", "20260102T000000Z", {})
     leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
@@ -184,23 +211,24 @@ def test_when_asked_it_runs_every_script_first(place):
 
 
 def test_a_script_that_fails_ends_the_running(place, capsys):
-    path = place / "experiments" / "sea.py"
+    path = place / "experiments" / "lesson" / "sea.py"
     path.write_text(path.read_text() + SCRIPT.format(asked=str(place / "asked.txt"), code=2))
     assert make(place, "--run") == 2
-    assert "experiments/sea.py ended with exit code 2" in capsys.readouterr().err
+    assert "experiments/lesson/sea.py ended with exit code 2" in capsys.readouterr().err
     assert len((place / "asked.txt").read_text().splitlines()) == 1
 
 
-def test_every_statement_of_the_lesson_is_there_with_a_script_that_is_run():
-    assert list(STATEMENTS) == [f"L{i}" for i in range(1, 21)]
-    assert {statement.script for statement in STATEMENTS.values()} <= set(SCRIPTS)
-    assert len(set(SCRIPTS)) == len(SCRIPTS)
-
-
-def test_every_script_begins_with_the_statements_that_it_is_about():
-    for script in SCRIPTS:
-        first, _, _ = (Path(gallery.__file__).parent / f"{script}.py").read_text().partition("\n")
-        assert first.startswith('"""L')
-        about, _, subject = first.partition(": ")
-        assert set(about.strip('"').replace("and ", "").replace(",", "").split()) - {"to"} <= set(STATEMENTS)
-        assert subject.endswith(".")
+@pytest.mark.parametrize(
+    ("options", "dataset", "smoke"), [(("--dataset", "digits"), "digits", False), (("--smoke",), "mnist", True)]
+)
+def test_other_runs_make_a_page_only_in_a_folder_that_is_named(place, capsys, options, dataset, smoke):
+    """For the page in experiments/ is of full runs on MNIST."""
+    leave_run(place / "runs", "sea", "20260102T000000Z", {}, dataset=dataset, smoke=smoke)
+    leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"}, dataset=dataset, smoke=smoke)
+    assert make(place, *options) == 2
+    assert "name a folder for it by --page" in capsys.readouterr().err
+    assert not (place / "experiments" / "README.md").exists()
+    assert make(place, *options, "--page", str(place / "elsewhere")) == 0
+    assert not (place / "experiments" / "README.md").exists()
+    assert "## L1: the" in (place / "elsewhere" / "README.md").read_text()
+    assert (place / "elsewhere" / "gallery" / "sea-waves.png").is_file()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxprop.errors import BadInput
@@ -15,6 +15,7 @@ def symmetric(eigenvalues, seed=0):
     return turn * eigenvalues @ turn.T
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_with_as_many_steps_as_dimensions_all_eigenvalues_are_found(n, seed):
     rng = np.random.default_rng(seed)

@@ -7,21 +7,31 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, FancyArrow
 from PIL import Image
 
+import jaxprop as jp
 from lab.figures import BLUE, VERMILION, save_figure
-from jaxprop.layers.core import Dense
-from jaxprop.nudges import Wishes
-from jaxprop.structured import Outer
+from lesson.neurons import Neurons
 from lesson.wishes_figure import wishes_figure
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (28, 28), np.uint8)
 
 
-def layer(fan_in: int, width: int, nudges) -> Wishes:
-    a_prev, a, requests = (jnp.asarray(RNG.uniform(size=size)) for size in (fan_in, width, (width, fan_in)))
+def layer(fan_in: int, width: int, nudges) -> Neurons:
+    a_prev = jnp.asarray(RNG.uniform(size=fan_in))
+    a = jnp.asarray(RNG.uniform(size=width))
+    requests = jnp.asarray(RNG.uniform(-0.5, 0.5, size=(width, fan_in)))
     nudge_a = jnp.asarray(nudges)
-    nudge = Dense(Outer(nudge_a / 4, a_prev), nudge_a / 4)
-    return Wishes(a_prev, a, a, nudge_a, nudge_a / 4, nudge, requests - 0.5, jnp.sum(requests - 0.5, axis=0))
+    nudge_z = nudge_a / 4
+    return Neurons(
+        a_prev,
+        z=a,
+        a=a,
+        nudge_a=nudge_a,
+        nudge_z=nudge_z,
+        nudge=jp.Dense(jp.Outer(nudge_z, a_prev), nudge_z),
+        requests=requests,
+        nudge_a_prev=requests.sum(axis=0),
+    )
 
 
 ONE_UP = np.array([-1.0, -0.5, 0.25, -1, -1, -1, -1, -1, -1, -2])

@@ -7,7 +7,7 @@ import pytest
 
 import jaxprop as jp
 from jaxprop.verify.comparison import compare
-from lab import false_alarms
+from proof import false_alarms
 from proof.false_alarms import Architecture, count_alarms, draw_architectures
 
 ARCHITECTURES = draw_architectures(5, seed=1)
@@ -31,6 +31,20 @@ def test_a_wrong_gradient_would_be_called_wrong(monkeypatch):
     half = jp.squared_error._replace(gradient=lambda a, y: a - y)
     monkeypatch.setattr(jp, "backprop", lambda network, cost, right=jp.backprop: right(network, half))
     assert count_alarms(ARCHITECTURES[0], draws=2, seed=0)["alarms"] == 2
+
+
+def test_the_comparison_is_made_in_the_precision_of_the_architecture(monkeypatch):
+    seen = []
+
+    def noting(reference, candidate, params, batch):
+        comparison = compare(reference, candidate, params, batch)
+        seen.append(comparison.dtype)
+        return comparison
+
+    monkeypatch.setattr(false_alarms, "compare", noting)
+    for dtype in ("float64", "float32"):
+        count_alarms(Architecture((3, 2), "sigmoid", batch=2, dtype=dtype), draws=1, seed=0)
+    assert seen == ["float64", "float32"]
 
 
 def test_architectures_are_of_every_kind():

@@ -12,9 +12,16 @@ import optax
 import pytest
 
 import jaxprop as jp
-from jaxprop.files import load_arrays, save_arrays
 from jaxprop.errors import BadInput
-from jaxprop.run.checkpoints import Checkpoint, check_unchanged, fingerprint, newest_checkpoint, restore, save_checkpoint
+from jaxprop.files import load_arrays, save_arrays
+from jaxprop.run.checkpoints import (
+    Checkpoint,
+    check_unchanged,
+    fingerprint,
+    newest_checkpoint,
+    restore,
+    save_checkpoint,
+)
 
 SIZES = (7, 4, 3)
 CONFIG = {"sizes": list(SIZES), "optimizer": "adam", "learning_rate": 0.1, "archives": None, "schedule": "cosine"}
@@ -76,7 +83,7 @@ def test_the_file_says_what_it_is_and_names_its_arrays_by_their_place_in_the_sta
     expected = {f"state.{part}{name}": shape for part in parts for name, shape in layers.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {**expected, "state.opt_state[0].count": (), "key": (2,)}
-    assert facts["kind"] == "checkpoint of a training run"
+    assert facts["kind"] == "checkpoint of a training run, second edition"
     assert (facts["step"], facts["config"], facts["origin"]) == (12, CONFIG, {"commit": None})
 
 
@@ -149,7 +156,7 @@ def test_a_file_of_another_kind_is_passed_over(run):
     save_arrays(run / "checkpoints" / "step-99.npz", {"W": np.zeros(3)}, {"dataset": "digits"})
     found = newest_checkpoint(run)
     assert found.path.name == "step-12.npz"
-    assert found.passed_over == [f"{run}/checkpoints/step-99.npz is no checkpoint of a training run"]
+    assert found.passed_over == [f"{run}/checkpoints/step-99.npz is no checkpoint of a training run, second edition"]
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere", "file"])

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxprop.run.devices import describe_device, deterministic_options, select_device
 from jaxprop.errors import BadInput
+from jaxprop.run.devices import describe_device, deterministic_options, select_device
 
 PRESENT = {device.platform for device in jax.devices()} | {"cpu"}
 

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import jaxprop as jp
-from jaxprop.run.diagnosis import HISTORY, Diagnosis, _advise, diagnose, follow
-from jaxprop.networks import Activation, mlp_layers
+from jaxprop.networks import Activation
+from jaxprop.run.diagnosis import HISTORY, Diagnosis, _advise, diagnose, follow, locate
 
 SIZES, N, BATCH_SIZE = (784, 6, 5, 10), 40, 10
 STEPS = N // BATCH_SIZE  # in an epoch
@@ -25,10 +25,10 @@ def some_training(optimizer, activation: Activation = "sigmoid") -> tuple[jp.Sta
     """The state before the first step, and the arguments of `diagnose` from the third on."""
     network = jp.mlp(SIZES, activation)
     value_and_grad = jp.backprop(network, jp.squared_error)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(value_and_grad, optimizer)))
-    fitting = partial(jp.fit, epoch, examples=EXAMPLES, key=KEY, batch_size=BATCH_SIZE, epochs=50)
+    epoch = jax.jit(jp.make_epoch(jp.make_step(value_and_grad, optimizer), jp.as_batch))
+    fitting = partial(jp.fit, epoch, data=EXAMPLES, key=KEY, batch_size=BATCH_SIZE, epochs=50)
     start = jp.init_state(network.init(jax.random.key(0)), optimizer)
-    return start, (fitting, value_and_grad, mlp_layers(SIZES, activation), jp.squared_error, EXAMPLES)
+    return start, (fitting, value_and_grad, network, jp.squared_error, EXAMPLES, jp.as_batch)
 
 
 def train(optimizer, activation: Activation = "sigmoid", steps_per_call=None) -> tuple[jp.State, Diagnosis, dict]:
@@ -78,7 +78,7 @@ def test_the_step_and_its_examples_are_found_and_the_state_that_is_kept_precedes
     kept, found, states = train(optimizer, steps_per_call=steps_per_call)
     assert (found.step, found.epoch) == (step, (step - 1) // STEPS + 1)
     assert found.examples == order_of(step)
-    assert (found.quantity, found.layer) == ("parameter", 2)
+    assert (found.quantity, found.layer, found.layer_name) == ("parameter", 2, "dense(5)")
     assert steps_done(kept) == step - 1
     if step - 1 in states:
         jax.tree.map(np.testing.assert_array_equal, kept, states[step - 1])
@@ -87,7 +87,7 @@ def test_the_step_and_its_examples_are_found_and_the_state_that_is_kept_precedes
 def test_parameters_that_grow_too_large_in_one_step_spoil_the_next_one():
     """Finite still, 1e38 times a few grey pixels is not."""
     kept, found, _ = train(poison(6, params=lambda path: 1e38 if path == "[0].W" else 0.0), "relu")
-    assert (found.step, found.quantity, found.layer) == (7, "activation", 0)
+    assert (found.step, found.quantity, found.layer, found.layer_name) == (7, "activation", 0, "dense(6, gain=1.414)")
     assert np.isfinite(kept.params[0].W).all()
     assert found.gradient_norms[-1] is None
 
@@ -106,7 +106,7 @@ def test_the_advice_fits_what_was_found():
 # The norms of the gradient
 
 
-def norms_by_hand(optimizer, steps: int) -> list[float]:
+def norms_one_by_one(optimizer, steps: int) -> list[float]:
     """Of each step from the first on, one after another, with nothing of the library's training."""
     network = jp.mlp(SIZES)
     params, found = network.init(jax.random.key(0)), []
@@ -128,7 +128,7 @@ def test_the_norms_are_those_of_the_last_hundred_steps(step, steps_per_call):
     _, found, _ = train(optimizer, steps_per_call=steps_per_call)
     assert len(found.gradient_norms) == min(step, HISTORY)
     np.testing.assert_allclose(
-        np.array(found.gradient_norms, float), norms_by_hand(optimizer, step)[-HISTORY:], rtol=1e-4
+        np.array(found.gradient_norms, float), norms_one_by_one(optimizer, step)[-HISTORY:], rtol=1e-4
     )
 
 
@@ -161,7 +161,7 @@ def test_a_nan_that_does_not_come_again_is_not_explained_away():
     failure = jp.NonFinite(start, metrics._replace(costs=metrics.costs * np.nan), state)
     _, found = diagnose(failure, follow(None, 0, start), fitting, *rest)
     assert found.quantity == "none: step by step, every number stayed finite"
-    assert (found.step, found.layer) == (STEPS, None)
+    assert (found.step, found.layer, found.layer_name) == (STEPS, None, None)
     assert found.advice[0].startswith("the same steps went well when they were done again")
 
 
@@ -171,3 +171,102 @@ def test_json_can_hold_it():
     assert written.keys() == set(found._fields)
     assert written["gradient_norms"][-1] is None
     assert written["examples"] == found.examples
+
+
+# In which layer of a step
+
+LAYERS = jp.mlp(SIZES).layers
+BATCH = jp.as_batch(EXAMPLES.images[:3], EXAMPLES.labels[:3])
+GOOD = jp.init_state(jp.mlp(SIZES).init(jax.random.key(0)), optax.adam(0.1))
+
+
+def broken(layer: jp.Layer, part: str) -> jp.Layer:
+    """The layer with a NaN in what its forward or backward pass gives, or in the gradient of its parameters."""
+
+    def forward(params, x):
+        y, residuals = layer.forward(params, x)
+        return y.at[0].set(jnp.nan), residuals
+
+    def backward(params, residuals, dy):
+        dparams, dx = layer.backward(params, residuals, dy)
+        if part == "parameters":
+            return dparams._replace(b=dparams.b.at[0].set(jnp.inf)), dx
+        return dparams, dx.at[0].set(jnp.nan)
+
+    return layer._replace(forward=forward) if part == "forward" else layer._replace(backward=backward)
+
+
+def locate_in(layers=LAYERS, cost=jp.squared_error, batch=BATCH, before=GOOD, grads=GOOD.params, after=GOOD):
+    """What is found in a step that is good but for this. Any finite numbers will do for its gradients."""
+    return locate(jp.Network(tuple(layers), SIZES[:1]), cost, batch, before, grads, after)
+
+
+def spoiled(state: jp.State, i: int) -> jp.State:
+    """The state with a NaN in the parameters of a layer."""
+    params = list(state.params)
+    params[i] = params[i]._replace(b=params[i].b.at[0].set(jnp.nan))
+    return state._replace(params=tuple(params))
+
+
+@pytest.mark.parametrize(
+    ("part", "quantity", "i"),
+    [
+        *(("forward", "activation", i) for i in range(6)),
+        *(("backward", "gradient", i) for i in range(1, 6)),  # the first layer passes back to nobody
+        *(("parameters", "gradient", i) for i in (0, 2, 4)),
+    ],
+)
+def test_the_layer_is_named_in_which_the_nan_was_planted(part, quantity, i):
+    layers = list(LAYERS)
+    layers[i] = broken(layers[i], part)
+    assert locate_in(layers) == (quantity, i)
+
+
+def test_what_the_first_layer_passes_back_to_nobody_is_not_blamed():
+    layers = list(LAYERS)
+    layers[0] = broken(layers[0], "backward")
+    assert locate_in(layers, after=spoiled(GOOD, 2)) == ("parameter", 2)
+
+
+def test_of_two_bad_layers_the_first_in_the_order_of_the_pass_is_named():
+    for part, first in (("forward", 1), ("backward", 4)):
+        layers = list(LAYERS)
+        for i in (1, 4):
+            layers[i] = broken(layers[i], part)
+        assert locate_in(layers)[1] == first
+
+
+def test_a_cost_and_its_gradient_are_named():
+    good = jp.squared_error
+    assert locate_in(cost=jp.Cost(lambda a, y: good.value(a, y) / 0, good.gradient)) == ("cost", None)
+    assert locate_in(cost=jp.Cost(good.value, lambda a, y: good.gradient(a, y) * jnp.nan)) == ("gradient", 5)
+
+
+def test_what_is_not_of_the_layers_is_named_too():
+    """In the order in which a step computes it, so each of these hides those that follow."""
+    bad = spoiled(GOOD, 2)
+    without_opt_state = GOOD._replace(opt_state=jax.tree.map(lambda leaf: leaf / 0, GOOD.opt_state))
+    rest: dict[str, Any] = {"after": bad}
+    assert locate_in(**rest) == ("parameter", 2)
+    rest["after"] = bad._replace(opt_state=without_opt_state.opt_state)
+    assert locate_in(**rest) == ("optimizer state", None)
+    rest["grads"] = spoiled(spoiled(GOOD, 0), 2).params  # from the rule that trains, while the layers' own is good
+    assert locate_in(**rest) == ("gradient", 2)
+    rest["batch"] = (BATCH[0] * np.nan, BATCH[1])
+    assert locate_in(**rest) == ("input", None)
+    rest["before"] = bad
+    assert locate_in(**rest) == ("parameter", 2)
+
+
+def test_a_layer_of_ones_own_is_named_in_any_network():
+    """Inputs that are pictures, integer targets, and a layer whose slope is infinite at 0."""
+
+    def root() -> jp.Layer:
+        return jp.elementwise("root", jnp.sqrt, lambda z, a: 0.5 / a)
+
+    network = jp.Network((jp.flatten(), jp.identity(), root(), jp.identity()), (2, 2))
+    cost = jp.Cost(lambda a, label: -a[label], lambda a, label: -jax.nn.one_hot(label, 4), takes_labels=True)
+    nothing = jp.State(((),) * 4, ())
+    for numbers, found in (([0, 1, 1, 1], ("gradient", 2)), ([-1, 1, 1, 1], ("activation", 2))):
+        batch = (jnp.array(numbers, jnp.float32).reshape(1, 2, 2), jnp.array([0]))
+        assert locate(network, cost, batch, nothing, nothing.params, nothing) == found

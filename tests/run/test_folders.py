@@ -5,14 +5,14 @@ import re
 import jax
 import pytest
 
-from jaxprop.run import folders as runs
 from jaxprop.errors import BadInput
+from jaxprop.run import folders
 
 
 def test_a_run_folder_says_when_and_from_which_seed_and_is_never_shared(tmp_path):
-    folders = [runs.new_run_folder(tmp_path, "train", seed=7) for _ in range(3)]
-    assert len(set(folders)) == 3
-    for folder in folders:
+    made = [folders.new_run_folder(tmp_path, "train", seed=7) for _ in range(3)]
+    assert len(set(made)) == 3
+    for folder in made:
         assert folder.parent == tmp_path / "train"
         assert re.fullmatch(r"\d{8}T\d{6}Z-seed7(-\d+)?", folder.name)
 
@@ -20,25 +20,25 @@ def test_a_run_folder_says_when_and_from_which_seed_and_is_never_shared(tmp_path
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match=r"no run folder can be made in .*file"):
-        runs.new_run_folder(tmp_path / "file", "train", seed=0)
+        folders.new_run_folder(tmp_path / "file", "train", seed=0)
 
 
 def test_json_holds_no_nan(tmp_path):
-    runs.write_json(tmp_path / "good.json", {"cost": 0.5})
+    folders.write_json(tmp_path / "good.json", {"cost": 0.5})
     assert json.loads((tmp_path / "good.json").read_text()) == {"cost": 0.5}
     with pytest.raises(ValueError, match="JSON"):
-        runs.write_json(tmp_path / "bad.json", {"cost": float("nan")})
+        folders.write_json(tmp_path / "bad.json", {"cost": float("nan")})
     assert not (tmp_path / "bad.json").exists()
 
 
 def test_a_csv_has_a_header_and_a_row_for_each_mapping(tmp_path):
-    runs.write_csv(tmp_path / "metrics.csv", [{"epoch": 1, "cost": 0.5}, {"epoch": 2, "cost": 0.25}])
+    folders.write_csv(tmp_path / "metrics.csv", [{"epoch": 1, "cost": 0.5}, {"epoch": 2, "cost": 0.25}])
     rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert rows == [{"epoch": "1", "cost": "0.5"}, {"epoch": "2", "cost": "0.25"}]
 
 
 def test_a_result_says_where_it_came_from():
-    facts = runs.provenance(jax.devices()[0])
+    facts = folders.provenance(jax.devices()[0])
     assert facts["versions"]["jax"] == jax.__version__
     assert facts["device"]["platform"] == jax.devices()[0].platform
     assert facts["commit"] is None or re.fullmatch("[0-9a-f]{40}", facts["commit"])

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from jaxprop import processes
 from jaxprop.errors import BadInput
+from jaxprop.run import processes
 from jaxprop.run.processes import LostProcess, join, largest, leads, leave, together
 
 ADDRESS, NUMBER, WHICH = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxprop as jp
-from jaxprop import training_run
+from jaxprop.run import training_run
 from jaxprop.run.checkpoints import Checkpoint, save_checkpoint
 from jaxprop.run.training_run import Task, advance
 

@@ -1,6 +1,5 @@
 """One check over many probes: what it finds, where it points, and what it leaves alone."""
 
-import importlib
 import json
 from functools import partial
 
@@ -9,33 +8,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.gradients import autodiff
-from jaxprop.gradients import backprop
-from jaxprop.verify.checking import check, check_rule
-from jaxprop.costs import squared_error
+from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import chain, dense, sigmoid, tanh
+from jaxprop.gradients import autodiff, backprop
+from jaxprop.layers import Layer, dense, flatten, sigmoid, tanh
 from jaxprop.networks import Network, mlp
+from jaxprop.verify import checking
+from jaxprop.verify.checking import check, check_rule
 from jaxprop.verify.suite import Probe, probe_networks, probes_for
 
 NETWORK = mlp((4, 3))
 PROBES = probes_for(NETWORK)
 BY_JAX = jax.jit(autodiff(NETWORK, squared_error))
-BY_HAND = jax.jit(backprop(NETWORK, squared_error))
+BY_BACKPROP = jax.jit(backprop(NETWORK, squared_error))
 
 
 def mistaken(change):
-    """The hand-derived gradient of one dense layer, changed by `change(dense_grads, params, inputs, targets)`."""
+    """The gradient of one dense layer, changed by `change(dense_grads, params, inputs, targets)`."""
 
     def value_and_grad(params, batch):
-        value, (grads, nothing) = BY_HAND(params, batch)
+        value, (grads, nothing) = BY_BACKPROP(params, batch)
         return value, (change(grads, params[0], *batch), nothing)
 
     return value_and_grad
 
 
-def test_the_hand_derived_gradient_is_right_at_every_probe_in_both_types():
-    checked = check(BY_JAX, BY_HAND, PROBES)
+def test_backprop_is_right_at_every_probe_in_both_types():
+    checked = check(BY_JAX, BY_BACKPROP, PROBES)
     assert checked.agree
     assert checked.failing_leaves == ()
     assert [name for name, _ in checked.results] == 2 * [probe.name for probe in PROBES]
@@ -68,14 +67,14 @@ def test_a_mistake_is_found_and_its_leaf_named_and_no_other(name):
 
 
 def test_a_wrong_value_is_found_beside_a_right_gradient():
-    checked = check(BY_JAX, lambda *point: (BY_HAND(*point)[0] / 2, BY_HAND(*point)[1]), PROBES[:1])
+    checked = check(BY_JAX, lambda *point: (BY_BACKPROP(*point)[0] / 2, BY_BACKPROP(*point)[1]), PROBES[:1])
     assert checked.failing_leaves == ("value",)
 
 
 def test_the_layer_nearest_to_the_output_comes_first_where_a_mistake_has_spread():
-    wrong = tanh()._replace(backward=lambda params, a, da: ((), (1 + a * a) * da))
+    wrong = tanh()._replace(backward=lambda params, residuals, da: ((), (1 + residuals[1] ** 2) * da))
     right_network, wrong_network = (
-        Network(chain(dense(5), tanh(), dense(4), layer, dense(3), sigmoid()), (6,)) for layer in (tanh(), wrong)
+        Network((dense(5), tanh(), dense(4), layer, dense(3), sigmoid()), (6,)) for layer in (tanh(), wrong)
     )
     by_jax = jax.jit(autodiff(right_network, squared_error))
     checked = check(by_jax, jax.jit(backprop(wrong_network, squared_error)), probes_for(right_network)[2:3])
@@ -116,7 +115,7 @@ def test_whole_numbers_in_a_batch_stay_whole_and_floats_take_the_type_that_is_tr
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_x64_switch_is_left_as_it_was(x64):
     with jax.enable_x64(x64):
-        assert check(BY_JAX, BY_HAND, PROBES[:1]).agree
+        assert check(BY_JAX, BY_BACKPROP, PROBES[:1]).agree
         assert jnp.ones(1).dtype == ("float64" if x64 else "float32")
 
 
@@ -132,7 +131,7 @@ def test_the_record_is_for_json_and_for_people():
     assert "4 of 4" in row
     assert "batch of 1, float64" in row
     assert "holds inf at [0, 0]" in row
-    assert str(check(BY_JAX, BY_HAND, PROBES[:2])).startswith("They agree at all 4 probes")
+    assert str(check(BY_JAX, BY_BACKPROP, PROBES[:2])).startswith("They agree at all 4 probes")
 
 
 def test_the_table_shows_each_leaf_where_it_is_worst():
@@ -146,20 +145,19 @@ def test_the_table_shows_each_leaf_where_it_is_worst():
 def test_a_point_where_nothing_can_be_compared_is_named():
     probes = [*PROBES[:1], PROBES[1]._replace(batch=(np.ones((0, 4)), np.ones((0, 3))))]
     with pytest.raises(BadInput, match="at the probe 'batch of 2' in float64: the batch is empty"):
-        check(BY_JAX, BY_HAND, probes)
+        check(BY_JAX, BY_BACKPROP, probes)
 
 
 def test_a_check_of_nothing_is_refused():
     with pytest.raises(BadInput, match="there are no probes"):
-        check(BY_JAX, BY_HAND, [])
+        check(BY_JAX, BY_BACKPROP, [])
 
 
 def test_a_rule_is_checked_on_every_network_of_the_suite(monkeypatch):
     small = {"4-3 sigmoid": NETWORK, "3-1-2 tanh": mlp((3, 1, 2), "tanh")}
     assert small.keys() < probe_networks().keys()
-    module = importlib.import_module("jaxprop.check")
-    monkeypatch.setattr(module, "probe_networks", lambda: small)
-    monkeypatch.setattr(module, "probes_for", lambda network: probes_for(network)[:1])
+    monkeypatch.setattr(checking, "probe_networks", lambda: small)
+    monkeypatch.setattr(checking, "probes_for", lambda network, cost: probes_for(network, cost)[:1])
     checked = check_rule(autodiff, backprop)
     assert checked.keys() == small.keys()
     assert all(found.agree for found in checked.values())
@@ -169,5 +167,58 @@ def test_a_rule_is_checked_on_every_network_of_the_suite(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_hand_derived_gradient_passes_the_whole_suite():
+def test_backprop_passes_the_whole_suite():
     assert all(found.agree for found in check_rule(autodiff, backprop).values())
+
+
+# Any network, any cost
+
+
+def scaled(mistake: float = 1.0) -> Layer:
+    """A layer of one's own for pictures, with one scalar parameter, whose gradient may be off by a factor."""
+
+    def backward(params, x, dy):
+        return {"scale": mistake * jnp.sum(x * dy)}, params["scale"] * dy
+
+    return Layer(
+        "scaled",
+        lambda key, in_shape: ({"scale": jnp.ones(())}, in_shape),
+        lambda params, x: (params["scale"] * x, x),
+        backward,
+    )
+
+
+def cross_entropy() -> Cost:
+    return Cost(
+        lambda a, label: jax.nn.logsumexp(a) - a[label],
+        lambda a, label: jax.nn.softmax(a) - jax.nn.one_hot(label, a.size, dtype=a.dtype),
+        takes_labels=True,
+    )
+
+
+def checked_network(mistake: float, cost: Cost, layers: tuple[Layer, ...]):
+    """The check of backprop with such a layer in a network against autodiff, on the probes of seven examples."""
+    network = Network((scaled(mistake), *layers), (2, 2))
+    rules = (jax.jit(rule(network, cost)) for rule in (autodiff, backprop))
+    return check(*rules, [probe for probe in probes_for(network, cost) if len(probe.batch[0]) == 7])
+
+
+@pytest.mark.parametrize("cost", [squared_error, cross_entropy()], ids=["a vector as target", "a label as target"])
+def test_a_layer_and_a_cost_of_ones_own_are_checked(cost):
+    layers = (flatten(), dense(5), tanh(), dense(3))
+    assert checked_network(1.0, cost, layers).agree
+    assert checked_network(1.001, cost, layers).failing_leaves == ("[0]['scale']",)
+
+
+def test_outputs_that_are_no_vector_are_checked():
+    assert checked_network(1.0, squared_error, (tanh(),)).agree
+    assert checked_network(1.001, squared_error, (tanh(),)).failing_leaves == ("[0]['scale']",)
+
+
+def test_a_rule_is_checked_with_the_cost_that_is_given(monkeypatch):
+    small = {"5-4-3": Network((dense(4), tanh(), dense(3)), (5,))}
+    monkeypatch.setattr(checking, "probe_networks", lambda: small)
+    monkeypatch.setattr(checking, "probes_for", lambda network, cost: probes_for(network, cost)[:1])
+    right, wrong = cross_entropy(), cross_entropy()._replace(gradient=lambda a, label: jax.nn.softmax(a))
+    assert check_rule(autodiff, backprop, right)["5-4-3"].agree
+    assert not check_rule(autodiff, lambda network, cost: backprop(network, wrong), right)["5-4-3"].agree

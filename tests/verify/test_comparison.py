@@ -1,17 +1,20 @@
 """Two gradients, leaf by leaf: what agrees, what fails and by which name, and what cannot be compared."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from jaxprop.gradients import autodiff
-from jaxprop.gradients import backprop, per_example
-from jaxprop.verify.comparison import compare, per_example_scale
 from jaxprop.costs import squared_error
 from jaxprop.errors import BadInput
+from jaxprop.gradients import autodiff, backprop, per_example
 from jaxprop.networks import mlp
 from jaxprop.structured import expand
+from jaxprop.verify.comparison import angle_between, compare, per_example_scale, ulps_between
 from jaxprop.verify.suite import random_point
 
 PARAMS = {"W": jnp.ones((300, 300)), "b": jnp.ones(10)}
@@ -98,14 +101,14 @@ def test_rounding_parts_correct_gradients_by_four_ulps_of_what_was_added_up(dtyp
         sizes = np.exp(random.uniform(0, np.log(64.99), random.randint(2, 7))).astype(int).tolist()
         network = mlp(sizes, ("sigmoid", "relu", "tanh", "identity")[seed % 4])
         examples = random.randint(1, 33)
-        by_jax, by_hand = (jax.jit(rule(network, squared_error)) for rule in (autodiff, backprop))
+        by_jax, by_backprop = (jax.jit(rule(network, squared_error)) for rule in (autodiff, backprop))
         values_and_grads = jax.jit(per_example(network, squared_error))
         with jax.enable_x64(dtype == "float64"):
             for _ in range(30):
                 point = jax.tree.map(lambda x: jnp.asarray(x, dtype), random_point(network, random, examples))
-                found = compare(by_jax, by_hand, *point, scale=per_example_scale(values_and_grads, *point))
+                found = compare(by_jax, by_backprop, *point, scale=per_example_scale(values_and_grads, *point))
                 worst += [leaf.scaled_difference for leaf in found.leaves]
-                worst_left += [leaf.scaled_difference for leaf in compare(by_jax, by_hand, *point).leaves]
+                worst_left += [leaf.scaled_difference for leaf in compare(by_jax, by_backprop, *point).leaves]
     print(f"{dtype}: {max(worst):.2g} of the scale of the examples, {max(worst_left):.2g} of the largest |reference|")
     assert max(worst) <= 5 * float(jnp.finfo(dtype).eps)
 
@@ -271,8 +274,56 @@ def test_examples_that_cancel_do_not_shorten_the_scale_of_the_examples():
     network = mlp((1, 1))
     params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0)))
     batch = (jnp.ones((2, 1)), jnp.array([[0.0], [1.0]]))
-    by_hand, by_jax = jax.jit(backprop(network, squared_error)), jax.jit(autodiff(network, squared_error))
+    by_backprop, by_jax = jax.jit(backprop(network, squared_error)), jax.jit(autodiff(network, squared_error))
     scale = per_example_scale(jax.jit(per_example(network, squared_error)), params, batch)
-    assert by_hand(params, batch)[1][0].b == 0
+    assert by_backprop(params, batch)[1][0].b == 0
     assert (scale[0].b, scale[0].W) == (0.25, 0.25)
-    assert compare(by_jax, by_hand, params, batch, scale=scale).agree
+    assert compare(by_jax, by_backprop, params, batch, scale=scale).agree
+
+
+# How far apart two arrays are: in floating-point numbers that lie between, and in angle
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, jnp.bfloat16])
+def test_neighbours_are_one_ulp_apart(dtype):
+    eps = jnp.finfo(dtype).eps
+    b = np.array([1, 1, -1, 0, 1], dtype)
+    a = np.array([1, 1 + eps, -1 - eps, -0.0, 2], dtype)
+    np.testing.assert_array_equal(ulps_between(b, a), [0, 1, 1, 0, 2.0 ** jnp.finfo(dtype).nmant])
+
+
+def test_ulps_are_counted_through_zero_and_up_to_the_largest_numbers():
+    tiny, huge = 5e-324, np.finfo(np.float64).max
+    assert ulps_between(np.array([-tiny]), np.array([tiny])) == 2
+    assert ulps_between(np.array([-huge]), np.array([huge])) == 2 * 0x7FEFFFFFFFFFFFFF
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.floats(-(2.0**127), 2.0**127, width=32), st.integers(0, 20))
+def test_so_many_steps_up_are_so_many_ulps(x, steps):
+    start = end = np.float32(x)
+    for _ in range(steps):
+        end = np.nextafter(end, np.float32(np.inf))
+    assert ulps_between(np.array([start]), np.array([end])) == steps
+
+
+def test_ulps_between_different_types_mean_nothing():
+    with pytest.raises(TypeError, match="float32 and float64"):
+        ulps_between(np.ones(1, np.float32), np.ones(1))
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-9, 1e-3, 1.0, math.pi / 2, 3.0, math.pi])
+def test_angles_are_seen_down_to_the_last_digits(angle):
+    b, a = np.array([1.0, 0.0]), 7 * np.array([math.cos(angle), math.sin(angle)])
+    # The arc sine is steep near pi, where half of the digits are lost.
+    assert angle_between(b, a) == pytest.approx(angle, rel=1e-6, abs=1e-15)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_angle_does_not_depend_on_the_size_of_the_numbers(size):
+    assert angle_between(np.array([1.0, 0.0]), size * np.array([1.0, 1.0])) == pytest.approx(math.pi / 4)
+
+
+def test_zeros_have_no_direction():
+    assert angle_between(np.zeros(3), np.ones(3)) is None
+    assert angle_between(np.ones(3), np.zeros(3)) is None

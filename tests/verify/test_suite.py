@@ -1,11 +1,13 @@
 """The suite: every kind of point that a mistake could hide from is in it, and it stays as it is."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.layers.core import Dense
-from jaxprop.networks import mlp
+from jaxprop.costs import Cost
+from jaxprop.layers import Dense, Layer, dense, flatten, tanh
+from jaxprop.networks import Network, mlp
 from jaxprop.verify.suite import probe_networks, probes_for, random_point
 
 NETWORKS = probe_networks()
@@ -100,3 +102,65 @@ def test_random_points_depend_on_nothing_but_their_generator():
     one, same, other = (random_point(network, np.random.RandomState(seed), 5) for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, one, same)
     assert all((a != b).any() for a, b in zip(jax.tree.leaves(one[0]), jax.tree.leaves(other[0]), strict=True))
+
+
+# Any network
+
+
+def scaled() -> Layer:
+    """A layer of one's own with one scalar parameter, and an empty one."""
+
+    def init(key, in_shape):
+        return {"scale": jnp.ones(()), "none": jnp.ones((0, 3))}, in_shape
+
+    def backward(params, x, dy):
+        return {"scale": jnp.sum(x * dy), "none": params["none"]}, params["scale"] * dy
+
+    return Layer("scaled", init, lambda params, x: (params["scale"] * x, x), backward)
+
+
+def as_matrix() -> Layer:
+    return Layer(
+        "as_matrix",
+        lambda key, in_shape: ((), (2, in_shape[0] // 2)),
+        lambda params, x: (x.reshape(2, -1), ()),
+        lambda params, residuals, dy: ((), dy.reshape(-1)),
+    )
+
+
+PICTURES = Network((flatten(), scaled(), dense(6), tanh(), as_matrix()), (2, 2, 1))
+LABELS = Cost(lambda a, y: -a.reshape(-1)[y], lambda a, y: -jax.nn.one_hot(y, a.size).reshape(a.shape), True)
+
+
+def test_probes_have_the_shapes_of_any_network_and_scalars_take_part():
+    probes = {probe.name: probe for probe in probes_for(PICTURES)}
+    assert probes.keys() == PROBES["4-3 sigmoid"].keys()
+    for probe in probes.values():
+        PICTURES.check_params(probe.params)
+        PICTURES.check_batch(probe.batch)
+        inputs, targets = probe.batch
+        assert (inputs.shape[1:], targets.shape[1:]) == ((2, 2, 1), (2, 3))
+        assert probe.params[1]["none"].shape == (0, 3)
+    scales = {name: float(probe.params[1]["scale"]) for name, probe in probes.items()}
+    assert scales["zeros"] == scales["zeros, batch of 1"] == 0
+    assert 0 < abs(scales["small"]) < 0.01
+    assert all(scales[name] != 0 for name in ("batch of 1", "batch of 2", "batch of 7", "saturated"))
+
+
+def test_every_output_of_a_matrix_is_a_target_once():
+    probes = [probe for probe in probes_for(PICTURES) if probe.name.startswith("batch")]
+    targets = np.concatenate([probe.batch[1] for probe in probes])
+    np.testing.assert_array_equal(targets.sum(axis=(1, 2)), 1)
+    assert (targets.sum(axis=0) > 0).all()
+
+
+def test_targets_are_whole_numbers_where_the_cost_takes_labels():
+    for network, classes in ((mlp((4, 3)), 3), (PICTURES, 6), (mlp((4, 23)), 23)):
+        floats, whole = probes_for(network), probes_for(network, LABELS)
+        for one, other in zip(floats, whole, strict=True):
+            assert one.name == other.name
+            labels = other.batch[1]
+            assert (labels.dtype, labels.shape) == (np.int32, (len(other.batch[0]),))
+            np.testing.assert_array_equal(one.batch[1].reshape(len(labels), -1).argmax(axis=1), labels)
+        ordinary = [probe for probe in whole if "batch of" in probe.name or "classes" in probe.name]
+        assert {int(k) for probe in ordinary for k in probe.batch[1]} == set(range(classes))

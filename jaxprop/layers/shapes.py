@@ -1,0 +1,22 @@
+"""Layers that change the shape of what they are given, and no number of it."""
+
+import math
+
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxprop.layers.core import Layer, Shape
+
+
+def flatten() -> Layer:
+    """All numbers of an input of any shape as one vector, as a dense layer takes it."""
+
+    def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[tuple, Shape]:
+        return (), (math.prod(in_shape),)
+
+    def forward(params: tuple, x: Array) -> tuple[Array, Array]:
+        return x.reshape(-1), x  # of x only the shape is needed, and a shape is not an array that vmap could carry
+
+    def backward(params: tuple, x: Array, dy: Array) -> tuple[tuple, Array]:
+        return (), dy.reshape(x.shape)
+
+    return Layer("flatten", init, forward, backward)

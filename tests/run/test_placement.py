@@ -1,0 +1,72 @@
+"""An epoch on eight devices ends where one device ends, by either gradient.
+
+How many devices one CPU counts as is settled when JAX starts, so the eight are those of another process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from jaxprop.errors import BadInput
+from jaxprop.run.placement import make_mesh
+
+EIGHT = """
+import json, jax, numpy as np, optax
+import jaxprop as jp
+from jaxprop.run.placement import in_one_message, jit_over, local, make_mesh, place
+
+rng = np.random.default_rng(0)
+examples = jp.Examples(rng.integers(0, 256, (160, 28, 28), np.uint8), rng.integers(0, 10, 160).astype(np.int32))
+network, sgd, furthest = jp.mlp((784, 16, 16, 10)), optax.sgd(2.0), {}
+with jax.enable_x64(True):
+    state = jp.init_state(network.init(jax.random.key(0)), sgd)
+    order = np.concatenate([jp.epoch_order(jax.random.key(i), 160, 40) for i in range(3)])
+    for name, make in {"backprop": jp.backprop, "autodiff": jp.autodiff}.items():
+        gradient = make(network, jp.squared_error)
+        plain = jp.make_epoch(jp.make_step(gradient, sgd), jp.as_batch)
+        alone = jax.jit(plain)(state, examples, order)
+        for n in (2, 8):
+            mesh = make_mesh(n, 40)
+            row = jp.make_epoch(jp.make_step(in_one_message(gradient, mesh), sgd), jp.as_batch)
+            for how, epoch in {"placed": plain, "one message": row}.items():
+                together = jit_over(mesh, epoch)(place(state, mesh), place(examples, mesh), order)
+                assert len(together[1].costs.sharding.device_set) == n
+                assert len(local(together)[1].costs.sharding.device_set) == 1
+                differences = jax.tree.map(
+                    lambda a, b: float(abs(np.asarray(a) * 1.0 - np.asarray(b)).max()), alone, together
+                )
+                furthest[f"{name}, {n} devices, {how}"] = max(jax.tree.leaves(differences))
+    program = jit_over(mesh, plain).lower(place(state, mesh), place(examples, mesh), order).compile().as_text()
+print(json.dumps([furthest, program]))
+"""
+
+
+def test_two_and_eight_devices_end_where_one_does():
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", EIGHT], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    furthest, program = json.loads(done.stdout)
+    assert len(furthest) == 8
+    # 12 steps in float64, in which sums of 40 terms are taken in another order: some roundings of 1e-16 each.
+    assert all(difference <= 1e-12 for difference in furthest.values()), furthest
+    assert "u8[5,1,28,28]" in program, "each of eight devices gathers its 5 of 40 examples"
+    assert "all-reduce" in program
+    assert "all-gather" not in program
+
+
+def test_more_devices_than_there_are_are_refused():
+    present = len(jax.devices())
+    with pytest.raises(BadInput, match=f"devices is {present + 1}: expected 1 to {present}"):
+        make_mesh(present + 1, 100)
+
+
+def test_a_mini_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda platform: [jax.local_devices(backend="cpu")[0]] * 8)
+    with pytest.raises(BadInput, match="batch_size is 100: 8 devices share it evenly if it is 96 or 104"):
+        make_mesh(None, 100)
+    with pytest.raises(BadInput, match="batch_size is 3: 8 devices share it evenly if it is 8"):
+        make_mesh(8, 3)
