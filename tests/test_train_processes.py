@@ -86,9 +86,8 @@ def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path):
         options = [*SETTING, "--epochs", "3", "--out", str(out), "--devices", option]
         found = ended(start(processes, *options, devices=devices))
         assert all(code == 0 for code, _, _ in found), found
-        assert ["classified correctly" in said for _, said, _ in found] == [True] + [False] * (processes - 1), (
-            "one speaks"
-        )
+        speaks = ["classified correctly" in said for _, said, _ in found]
+        assert speaks == [True] + [False] * (processes - 1), "one speaks"
         assert furthest(the_run(out), the_run(tmp_path / "1-1")) <= 1e-12
         assert len(list(out.iterdir())) == 1, "and one writes"
         if processes == 2:

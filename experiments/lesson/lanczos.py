@@ -39,7 +39,9 @@ def lanczos(
     length = float(np.linalg.norm(start))
     if not 0 < length < math.inf:
         raise BadInput(f"the start has length {length}: expected a finite vector other than zero")
-    basis, diagonal, beside = np.zeros((steps, n)), [], []
+    basis = np.zeros((steps, n))
+    diagonal = []
+    beside = []
     q = np.asarray(start, np.float64) / length
     for k in range(steps):
         basis[k] = q
@@ -59,7 +61,7 @@ def lanczos(
 
 
 def overlooked(n: int, steps: int, chance: float) -> float:
-    """How far beyond the outermost Ritz value the outermost eigenvalue may lie, as a share of the spectrum's width.
+    """How far beyond the outermost Ritz value the outermost eigenvalue may lie, over the width of the spectrum.
 
     More than that after so many steps from a random start has at most this chance: (ln(1.648 sqrt(n) / chance) /
     (2 steps - 1))^2, whatever the matrix (Kuczyński and Woźniakowski, "Estimating the largest eigenvalue by the power

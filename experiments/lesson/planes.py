@@ -21,7 +21,7 @@ class Plane(NamedTuple):
         return self.origin + xy @ self.basis
 
     def captured(self, points: Float[np.ndarray, "T P"]) -> float:
-        """The share of the points' squared distances from the origin that lies in the plane: 1 if all of them do."""
+        """The fraction of the points' squared distances from the origin that lies in the plane: 1 if all of them do."""
         return float(np.sum(self.coordinates(points) ** 2) / np.sum((points - self.origin) ** 2))
 
 

@@ -57,7 +57,9 @@ def dense(width: int, gain: float = 1.0) -> Layer:
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Dense, Shape]:
         if len(in_shape) != 1:
-            raise BadInput(f"a dense layer takes a vector, not an input of shape {in_shape}: put jaxprop.flatten() first")
+            raise BadInput(
+                f"a dense layer takes a vector, not an input of shape {in_shape}: put jaxprop.flatten() first"
+            )
         (fan_in,) = in_shape
         W = jax.random.normal(key, (width, fan_in)) * (gain / fan_in**0.5)
         return Dense(W, jnp.zeros(width, W.dtype)), (width,)

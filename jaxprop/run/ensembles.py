@@ -1,8 +1,10 @@
 """Ensembles: networks that differ in their start or their learning rate, trained together on the same mini-batches."""
 
+from typing import Any
+
 import jax
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
@@ -13,7 +15,7 @@ def init_ensemble(
     network: Network,
     optimizer: optax.GradientTransformation,
     keys: PRNGKeyArray,
-    learning_rates: Float[Array, " K"] | None = None,
+    learning_rates: Float[Any, " K"] | None = None,
 ) -> State:
     """The states of K networks before the first step: every array with a leading axis of K, one entry a key.
 

@@ -44,7 +44,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a row for each mapping, whole or not at all; the first one's keys are the header."""
-    rows, text = list(rows), io.StringIO()
+    rows = list(rows)
+    text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -62,7 +62,8 @@ def compare(
     with jax.default_matmul_precision(_PRECISION):
         reference_value, reference_grads = _call("reference", reference, params, batch)
         candidate_value, candidate_grads = _call("candidate", candidate, params, batch)
-    wanted, given = on_host(reference_grads), on_host(candidate_grads)
+    wanted = on_host(reference_grads)
+    given = on_host(candidate_grads)
     check_reference(reference_value, wanted, params)
     scales = check_scale(scale, wanted)
 
@@ -109,7 +110,8 @@ def _default_tolerance(dtype: np.dtype) -> float:
 
 
 def _compare_values(reference: Any, candidate: Any, tolerance: float) -> LeafComparison:
-    b, a = np.asarray(reference), np.asarray(candidate)
+    b = np.asarray(reference)
+    a = np.asarray(candidate)
     # A value may be summed up in a wider type than that of the parameters, but it is a real number.
     dtype = a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else b.dtype
     return compare_leaf("value", b, a, dtype, tolerance, scale=None)
@@ -218,7 +220,8 @@ def compare_leaf(
         return failed(f"has shape {candidate.shape}: expected {shape}")
     if candidate.dtype != dtype:
         return failed(f"is {candidate.dtype}: expected {dtype}")
-    b, a = reference.astype(np.float64), candidate.astype(np.float64)
+    b = reference.astype(np.float64)
+    a = candidate.astype(np.float64)
     if not np.isfinite(a).all():
         worst = _index(np.argmin(np.isfinite(a)), shape)
         where = f"holds {a[worst]} at {list(worst)}"
@@ -236,7 +239,12 @@ def compare_leaf(
     if not agree:
         verdict += f", most at {list(worst)}: {a[worst]:.4g} for {b[worst]:.4g}"
     return LeafComparison(
-        path, shape, str(dtype), tolerance, agree, verdict,
+        path=path,
+        shape=shape,
+        dtype=str(dtype),
+        tolerance=tolerance,
+        agree=agree,
+        verdict=verdict,
         max_difference=largest,
         scale=scale,
         scaled_difference=scaled,
@@ -246,7 +254,7 @@ def compare_leaf(
         worst_index=worst,
         worst_reference=float(b[worst]),
         worst_candidate=float(a[worst]),
-    )  # fmt: skip
+    )
 
 
 def _verdict(scaled: float, scale: float, tolerance: float) -> tuple[bool, str]:
@@ -269,9 +277,13 @@ def angle_between(b: np.ndarray, a: np.ndarray) -> float | None:
     """
     if not a.any() or not b.any():
         return None
-    u, v = (x / np.abs(x).max() for x in (a, b))  # squares of very large or small numbers leave the range of floats
-    u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
-    return float(2 * np.arcsin(min(np.linalg.norm(u - v) / 2, 1.0)))
+    half_chord = np.linalg.norm(_unit(a) - _unit(b)) / 2
+    return float(2 * np.arcsin(np.clip(half_chord, 0, 1)))  # rounding may lead beyond 1
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    x = x / np.abs(x).max()  # squares of very large or small numbers leave the range of floats
+    return x / np.linalg.norm(x)
 
 
 def ulps_between(b: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -281,11 +293,15 @@ def ulps_between(b: np.ndarray, a: np.ndarray) -> np.ndarray:
     """
     if not jnp.issubdtype(a.dtype, jnp.floating) or a.dtype != b.dtype:
         raise TypeError(f"ulps between {b.dtype} and {a.dtype}: expected the same float dtype twice")
-    bits = np.dtype(f"u{a.dtype.itemsize}")
-    sign = bits.type(1 << (8 * bits.itemsize - 1))
-    (a_steps, a_negative), (b_steps, b_negative) = (
-        ((x.view(bits) & ~sign).astype(np.uint64), x.view(bits) & sign != 0)
-        for x in (np.atleast_1d(np.ascontiguousarray(x)) for x in (a, b))
-    )
+    a_steps, a_negative = _steps_from_zero(a)
+    b_steps, b_negative = _steps_from_zero(b)
     apart = np.where(a_steps > b_steps, a_steps - b_steps, b_steps - a_steps)
     return np.where(a_negative == b_negative, apart, a_steps + b_steps).astype(np.float64)
+
+
+def _steps_from_zero(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many floating-point numbers lie between 0 and x, and whether x is negative."""
+    x = np.atleast_1d(np.ascontiguousarray(x))
+    bits = x.view(f"u{x.dtype.itemsize}")
+    sign = bits.dtype.type(1 << (8 * x.dtype.itemsize - 1))
+    return (bits & ~sign).astype(np.uint64), (bits & sign) != 0

@@ -102,7 +102,8 @@ def leaf_table(title: str, leaves: Iterable[LeafComparison]) -> Table:
     table.add_column("verdict")
     for leaf in leaves:
         numbers = (leaf.max_difference, leaf.scaled_difference, leaf.angle, leaf.ulps_median, leaf.ulps_max)
-        shape, verdict = " x ".join(map(str, leaf.shape)), Text(leaf.verdict, style="green" if leaf.agree else "red")
+        shape = " x ".join(map(str, leaf.shape))
+        verdict = Text(leaf.verdict, style="green" if leaf.agree else "red")
         table.add_row(escape(leaf.path), shape, *map(_short, numbers), verdict)
     return table
 
