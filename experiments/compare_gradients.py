@@ -231,7 +231,7 @@ def trajectories(
     for dtype in ("float64", "float32"):
         start = jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), params)
         for name, make in GRADIENTS.items():
-            found = snapshots(network, start, examples, steps, key=key, hand=make)
+            found = snapshots(network, start, examples, steps, key=key, rule=make)
             trained[name, dtype] = [np.asarray(ravel_pytree(p)[0], np.float64) for p in found]
     pairs = {
         EITHER_64: (("backprop", "float64"), ("autodiff", "float64")),

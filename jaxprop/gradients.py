@@ -80,11 +80,9 @@ def backprop(network: Network, cost: Cost) -> ValueAndGrad:
     """
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
-        network.check_batch(batch)
         # Each example counts for a B-th part of the cost. The backward pass is linear, so that the part can be taken at
         # the outputs: then each dz is needed in one size only, and the temporary memory is a quarter less.
-        examples = len(batch[0])
-        averaged = cost._replace(gradient=lambda a, y: cost.gradient(a, y) / examples)
+        averaged = cost._replace(gradient=lambda a, y: cost.gradient(a, y) / len(batch[0]))
         values, grads = per_example(network, averaged)(params, batch)
         return jnp.mean(values), sum_over_examples(grads)
 

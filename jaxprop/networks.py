@@ -15,7 +15,7 @@ from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, s
 Activation = Literal["sigmoid", "relu", "tanh", "identity"]
 
 _ACTIVATIONS: dict[str, Callable[[], Layer]] = {"sigmoid": sigmoid, "relu": relu, "tanh": tanh, "identity": identity}
-# How much a dense layer's weights must grow to keep the size of the activations through the layer that follows.
+# A ReLU cuts half of its inputs off: weights that are larger by this keep the size of the activations.
 _GAIN = {"relu": 2**0.5}
 
 
@@ -35,7 +35,7 @@ class Network:
     out_shape: Shape = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        layers = tuple(self.layers)
+        layers = tuple(self.layers) if isinstance(self.layers, tuple | list) else ()
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
             raise BadInput(f"layers are {self.layers!r}: expected one or more Layer records, such as jaxprop.dense(10)")
         in_shape = _whole_numbers("in_shape is", self.in_shape, at_least=0)
@@ -80,7 +80,7 @@ class Network:
 
         kind: what numbers they may be. `jnp.inexact` takes in the complex ones too, by which a complex step is made.
         """
-        given, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.params_like))
+        given, expected = (jax.tree.map(_shape, tree) for tree in (params, self.params_like))
         if given != expected or jax.tree.structure(params) != jax.tree.structure(self.params_like):
             raise BadInput(f"params have shapes {given}: this network expects {expected}")
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -130,6 +130,11 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
 def count_parameters(params: Params) -> int:
     """How many numbers a network learns: 13,002 for `mlp((784, 16, 16, 10))`."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _shape(x: Any) -> Shape:
+    """Of an array; what is none counts as a single number, as Python's own numbers do."""
+    return x.shape if hasattr(x, "shape") else ()
 
 
 def _whole_numbers(what: str, numbers: Any, at_least: int) -> tuple[int, ...]:

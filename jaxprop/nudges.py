@@ -1,7 +1,8 @@
-"""Nudges: what one example asks for, layer by layer, and what many ask for on average.
+"""Nudges: minus the derivatives of one example's cost, layer by layer, and their mean over many examples.
 
-A nudge is minus a derivative of the cost: the change that would please the example, the larger the more it matters.
-A backward pass is linear in what it is given, so that where minus a derivative goes in, nudges come out.
+A nudge is the change of a number that would lower the example's cost, in proportion to how much it would: what the
+example "wishes" or "asks" for. A backward pass is linear in what it is given, so that where minus a derivative goes in,
+nudges come out.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,13 @@ _CHUNK = 1000  # examples at a time: enough to fill a matrix product, few enough
 
 
 class Wishes(NamedTuple):
-    """One layer as one example finds it, and how the example would have it changed."""
+    """One layer for one example: its input and output, and minus the derivative of the cost by everything in it."""
 
     x: Array  # what the layer is given; for the first one, the inputs
     y: Array  # what it gives
     nudge_y: Array  # minus the derivative of the cost by y; at the outputs minus the cost's gradient
     nudge: Grads  # of the layer's parameters; of a weight matrix, as an `Outer`
-    nudge_x: Array  # what all outputs of the layer together ask of the layer before
+    nudge_x: Array  # minus the derivative by x: what all outputs of the layer together ask of the layer before
 
 
 def wishes(network: Network, cost: Cost) -> Callable[[Params, Array, Any], tuple[Wishes, ...]]:
@@ -62,15 +63,15 @@ def wishes(network: Network, cost: Cost) -> Callable[[Params, Array, Any], tuple
 
 
 def requests(layer: Layer) -> Callable[[Params, Array, Array], Array]:
-    """`requests(params, x, nudge_y) -> (*out, *in)`: what each output of a layer by itself asks of the layer before.
+    """`requests(params, x, nudge_y) -> (*out, *in)`: each output's own part in the `nudge_x` of a layer.
 
-    params, x, nudge_y: of that layer, as in its `Wishes`. Added up over the outputs they are its `nudge_x`. Of a dense
-    layer, row j is in proportion to the weights that lead to neuron j, and to how much that neuron should change.
+    params, x, nudge_y: of that layer, as in its `Wishes`. Added up over the outputs, the parts are its `nudge_x`. Of a
+    dense layer, row j is in proportion to the weights that lead to neuron j, and to how much that neuron should change.
     """
 
     def of_one_example(params: Params, x: Array, nudge_y: Array) -> Array:
         y, residuals = layer.forward(params, x)
-        alone = jnp.diag(jnp.ravel(nudge_y)).reshape(y.size, *y.shape)  # each output as if the others were content
+        alone = jnp.diag(jnp.ravel(nudge_y)).reshape(y.size, *y.shape)  # one output each, the others 0
         asked = jax.vmap(lambda nudge: layer.backward(params, residuals, nudge)[1])(alone)
         return asked.reshape(*y.shape, *jnp.shape(x))
 

@@ -221,10 +221,10 @@ def as_numpy_makes_it(leaf):
     return np.asarray(leaf, np.float64 if leaf.dtype == np.float32 else leaf.dtype)
 
 
-def examine(function, compiled, good, kinds=KINDS, calls=10) -> None:
-    """So many calls, each with one array spoiled, always the same ones."""
+def examine(function, compiled, good, kinds=KINDS, calls=10, derandomize=True) -> None:
+    """So many calls, each with one array spoiled, always the same ones unless told otherwise."""
 
-    @settings(max_examples=calls, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    @settings(max_examples=calls, deadline=None, derandomize=derandomize, database=None, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
     @given(spoiled_arguments(good, kinds))
     def examined(arguments):
@@ -241,9 +241,10 @@ def test_spoiled_input_gives_the_same_plainly_and_compiled(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_200_other_spoiled_inputs_do_too(name):
+def test_100_others_do_too(name):
+    jax.clear_caches()  # a plain epoch is a new loop each time, and what is compiled for it piles up
     function, good = CASES[name]
-    examine(function, COMPILED[name], good, () if name in KNOWS_NO_SHAPES else KINDS, calls=200)
+    examine(function, COMPILED[name], good, () if name in KNOWS_NO_SHAPES else KINDS, 100, derandomize=False)
 
 
 def refuses_nan(x):

@@ -1,4 +1,4 @@
-"""The peers: ways to train one network, all doing the same work.
+"""The peers: ways to train one network, all on the same work but scikit-learn.
 
 A step gathers a mini-batch from uint8 images, makes numbers in [0, 1] of the grey levels, and goes down the gradient of
 the average of sum (a - y)^2 by plain SGD. Each peer lives in a module that is imported when it is made, so that whoever

@@ -14,8 +14,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxprop.run.devices import Device, DeviceName, describe_device, keep_compiled, select_device
 from jaxprop.errors import BadInput
+from jaxprop.run.devices import Device, DeviceName, describe_device, keep_compiled, select_device
 from jaxprop.run.processes import LostProcess
 
 
@@ -66,7 +66,7 @@ def run(
     """Parses the command line, runs `main(options)` and returns the exit code.
 
     0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 4 another process of the run was lost, 130
-    stopped by Ctrl-C.
+    stopped by Ctrl-C. `main` may have others, such as 3 and 143 of `train.py`.
 
     earlier: given the options, those of the run that they go on with, if any. What the command line leaves out comes
         from there then, and not from the defaults.

@@ -55,16 +55,16 @@ def snapshots(
     key: PRNGKeyArray,
     rate: float = LEARNING_RATE,
     batch_size: int = BATCH_SIZE,
-    hand: Callable[[jp.Network, jp.Cost], ValueAndGrad] = jp.backprop,
+    rule: Callable[[jp.Network, jp.Cost], ValueAndGrad] = jp.backprop,
 ) -> list[Params]:
     """Trains by plain SGD, and returns the parameters after each of the ascending `steps`. A step of 0 is the start.
 
-    key: of the order of the examples, see `mini_batches`. hand: what makes the gradient, `jaxprop.autodiff` or another.
+    key: of the order of the examples, see `mini_batches`. rule: what makes the gradient, `jaxprop.autodiff` or another.
     The mini-batches have the float type of `params`.
     """
     optimizer = optax.sgd(rate)
     to_batch = partial(jp.as_batch, dtype=jax.tree.leaves(params)[0].dtype)
-    epoch = jax.jit(jp.make_epoch(jp.make_step(hand(network, jp.squared_error), optimizer), to_batch))
+    epoch = jax.jit(jp.make_epoch(jp.make_step(rule(network, jp.squared_error), optimizer), to_batch))
     order = mini_batches(key, len(examples.labels), steps[-1], batch_size)
     state = jp.init_state(params, optimizer)
     found = []

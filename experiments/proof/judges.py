@@ -115,7 +115,7 @@ def accuracy_after(steps: int, dataset: jp.Dataset, activation: Activation, rule
             [steps],
             key=order_key,
             rate=RATES[activation],
-            hand=rule,
+            rule=rule,
         )
         return float(scorer(activation)(params, dataset.test).accuracy)
 

@@ -1,4 +1,4 @@
-"""Labelled images, and the way from there to what a network takes: digits are one such way, of many."""
+"""Labelled images of ten classes, and how uint8 images and labels become a batch."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,7 +14,7 @@ NDArray: TypeAlias = jax.Array | np.ndarray  # on a device, or in host memory
 
 
 class Examples(NamedTuple):
-    """Labelled images."""
+    """Labelled images of ten classes, such as the digits. For other data any tuple of arrays will do."""
 
     images: UInt8[NDArray, "N 28 28"]  # grey levels, 0 for the background
     labels: Int[NDArray, " N"]

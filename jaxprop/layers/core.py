@@ -26,9 +26,10 @@ class Layer(NamedTuple):
         two layers that compute different things should not share one.
     init: `(key, in_shape) -> (params, out_shape)`. Draws the parameters. Raises `BadInput` on a shape that the layer
         cannot take.
-    forward: `(params, x) -> (y, residuals)`. The residuals are whatever `backward` needs to remember.
+    forward: `(params, x) -> (y, residuals)`. The residuals are a pytree of arrays, whatever `backward` needs.
     backward: `(params, residuals, dy) -> (dparams, dx)`. Given how the cost changes with the output, says how it
-        changes with the parameters and with the input. A weight matrix may come back as an `Outer`.
+        changes with the parameters and with the input. It is linear in dy. `dparams` has the tree of `params`, but that
+        an `Outer` may stand for a weight matrix.
     """
 
     name: str
@@ -98,8 +99,8 @@ def chain(*layers: Layer) -> Layer:
             residuals.append(layer_residuals)
         return x, tuple(residuals)
 
-    def backward(params: tuple, residuals: tuple, dx: Array) -> tuple[tuple, Array]:
-        grads = []
+    def backward(params: tuple, residuals: tuple, dy: Array) -> tuple[tuple, Array]:
+        grads, dx = [], dy
         for layer, layer_params, layer_residuals in reversed(list(zip(layers, params, residuals, strict=True))):
             dparams, dx = layer.backward(layer_params, layer_residuals, dx)
             grads.append(dparams)

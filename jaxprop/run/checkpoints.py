@@ -18,10 +18,11 @@ from jaxtyping import PRNGKeyArray
 
 from jaxprop.errors import BadInput
 from jaxprop.files import Arrays, load_arrays, make_folder, save_arrays
-from jaxprop.run.parameters import named_leaves
 from jaxprop.training import Data, State
+from jaxprop.verify.comparison import by_path
 
-_KIND = "checkpoint of a training run, second edition"
+_KIND = "checkpoint of a training run, with the layers of its network"
+_OLDER_KIND = "checkpoint of a training run"
 
 
 class Checkpoint(NamedTuple):
@@ -52,7 +53,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, previous: int | None) -> 
 
     Raises `BadInput` where it cannot be written; what was there before is there still.
     """
-    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in named_leaves(checkpoint.state).items()}
+    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in by_path(checkpoint.state).items()}
     arrays["key"] = np.asarray(jax.random.key_data(checkpoint.key))
     facts = {name: getattr(checkpoint, name) for name in ("step", "rows", "seconds", "config", "origin")}
     facts |= {"kind": _KIND, "key": str(jax.random.key_impl(checkpoint.key))}
@@ -73,13 +74,14 @@ def newest_checkpoint(run: Path) -> Found:
     for path in reversed(_all(run)):
         try:
             arrays, facts = load_arrays(path)
-            if facts.get("kind") == "checkpoint of a training run":
-                raise BadInput(f"{path} is of an older version of jaxprop, which can go on with it; begin another run")
-            if facts.get("kind") != _KIND:
-                raise BadInput(f"{path} is no {_KIND}")
-            return Found(path, arrays, facts, passed_over)
         except BadInput as error:
             passed_over.append(str(error))
+            continue
+        if facts.get("kind") == _OLDER_KIND:
+            raise BadInput(f"{run} was begun by an older version of jaxprop: go on with that one, or begin another run")
+        if facts.get("kind") == _KIND:
+            return Found(path, arrays, facts, passed_over)
+        passed_over.append(f"{path} is no {_KIND}")
     if passed_over:
         raise BadInput(f"{run} has no checkpoint that can be used: {'; '.join(passed_over)}")
     raise BadInput(f"{run} has no checkpoint: name the folder of a run that was begun, or begin another")
@@ -103,7 +105,7 @@ def restore(found: Found, like: State) -> Checkpoint:
     """
     arrays, facts = dict(found.arrays), found.facts
     key = jax.random.wrap_key_data(jnp.asarray(arrays.pop("key")), impl=facts["key"])
-    expected = {f"state{name}": leaf for name, leaf in named_leaves(like).items()}
+    expected = {f"state{name}": leaf for name, leaf in by_path(like).items()}
     for name in sorted(expected.keys() | arrays.keys()):
         was, now = _describe(arrays.get(name)), _describe(expected.get(name))
         if was != now:

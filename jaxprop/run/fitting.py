@@ -71,6 +71,22 @@ def fit(
         raise BadInput(f"steps_per_call is {steps_per_call}: expected a whole number above 0")
     if not 0 <= begin <= epochs * steps:
         raise BadInput(f"begin is {begin}: expected 0 to {epochs * steps}, the steps of {epochs} epochs")
+    return _calls(epoch, state, data, key, batch_size, n, epochs, begin, per_call)
+
+
+def _calls(
+    epoch: Epoch,
+    state: State,
+    data: Data,
+    key: PRNGKeyArray,
+    batch_size: int,
+    n: int,
+    epochs: int,
+    begin: int,
+    per_call: int,
+) -> Iterator[tuple[State, Metrics]]:
+    """The compiled calls of `fit`, which has looked at all of this."""
+    steps = n // batch_size
     step, order = begin, None
     while step < epochs * steps:
         started = time.perf_counter()
@@ -90,7 +106,7 @@ def fit(
 
 
 def count_examples(data: Any) -> int:
-    """How many examples the data hold. A door: it looks at numbers too.
+    """How many examples the data hold. Looks at values too, not only at shapes.
 
     Raises `BadInput` where an array is missing, empty, of another length than the first, or holds a NaN or an infinity,
     and where labels of images are none of the ten digits.

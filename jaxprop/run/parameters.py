@@ -12,6 +12,7 @@ from jaxprop.errors import BadInput
 from jaxprop.files import Arrays, load_arrays, save_arrays
 from jaxprop.layers import Params
 from jaxprop.networks import Network, mlp
+from jaxprop.verify.comparison import by_path
 
 _FLOATS = ("float16", "float32", "float64")  # those that NumPy can name in a file
 
@@ -27,7 +28,7 @@ def save_params(path: str | os.PathLike[str], network: Network, params: Params, 
 
     Raises `BadInput` where these are not parameters of that network, in one float type, or the file cannot be written.
     """
-    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in by_path(params).items()}
     about = {
         **facts,
         "network": repr(network),
@@ -49,7 +50,7 @@ def load_params(path: str | os.PathLike[str], network: Network) -> Params:
         given = about["network"]
         raise BadInput(f"{path} is of {given}: expected parameters of {network}; name another file or network")
     _check(arrays, network, about["dtype"], str(path))
-    leaves = [jnp.asarray(arrays[name]) for name in named_leaves(network.params_like)]
+    leaves = [jnp.asarray(arrays[name]) for name in by_path(network.params_like)]
     if any(leaf.dtype != about["dtype"] for leaf in leaves):
         raise BadInput(f"{path} holds {about['dtype']}, which JAX would round: load it under jax.enable_x64(True)")
     return jax.tree.unflatten(jax.tree.structure(network.params_like), leaves)
@@ -70,11 +71,6 @@ def load_mlp(path: str | os.PathLike[str]) -> tuple[Network, Params]:
     return network, load_params(path, network)
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their place in it, such as "[0].W"."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def _read(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     arrays, about = load_arrays(path)
     if not {"network", "dtype"} <= about.keys():
@@ -86,7 +82,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
 def _check(arrays: Arrays, network: Network, dtype: str, given: str) -> None:
     if dtype not in _FLOATS:
         raise BadInput(f"{given} are {dtype}: expected one of {', '.join(_FLOATS)} throughout")
-    expected = {name: f"{dtype} of shape {leaf.shape}" for name, leaf in named_leaves(network.params_like).items()}
+    expected = {name: f"{dtype} of shape {leaf.shape}" for name, leaf in by_path(network.params_like).items()}
     found = {name: f"{array.dtype} of shape {array.shape}" for name, array in arrays.items()}
     for name in sorted(expected.keys() | found.keys()):
         there, wanted = found.get(name, "nothing"), expected.get(name, "nothing")

@@ -96,9 +96,9 @@ def together() -> Iterator[None]:
 
 
 def leave(code: int) -> int:
-    """The exit code; of a process with others where something failed here alone, ends it at once instead.
+    """Returns the exit code. With code 2 or 4, a process with others ends at once instead, so that they notice.
 
-    The others notice at once then. JAX's own way out would wait for them, and they for this process.
+    JAX's own way out would wait for them, and they for this process.
     """
     if code in (2, 4) and jax.distributed.is_initialized():
         sys.stdout.flush()

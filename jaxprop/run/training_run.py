@@ -17,7 +17,7 @@ Row = dict[str, float]  # of metrics.csv
 
 
 class Task(NamedTuple):
-    """What there is to do."""
+    """The compiled functions and the counts that `advance` needs."""
 
     fitting: Fitting
     score: Callable[[Params], tuple[Scores, Scores]]  # on the examples to train on, and on others
@@ -38,8 +38,8 @@ def advance(
     """Trains from a checkpoint that is saved already to the end, or until `stopping()`, and returns how far it came.
 
     run: folder for the checkpoints; None where another process writes them. One is written after the last call, and
-        after each one that leaves no time for another before `every` seconds without a checkpoint are over. 0: after
-        each one.
+        after each call where the next, if it takes as long, would end more than `every` seconds after the last
+        checkpoint. 0: after each one.
     report: is called with the row of each epoch.
 
     A state that is not finite is neither saved nor returned, but the last one before it, and the diagnosis beside it.

@@ -14,13 +14,12 @@ from rich.text import Text
 
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
-from jaxprop.gradients import ValueAndGrad as NetworkValueAndGrad
 from jaxprop.networks import Network
 from jaxprop.verify.comparison import ValueAndGrad, compare, dtype_of
 from jaxprop.verify.report import Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import Probe, probe_networks, probes_for
 
-Rule = Callable[[Network, Cost], NetworkValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
+Rule = Callable[[Network, Cost], ValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +56,14 @@ class Check:
         return {"agree": self.agree, "failing_leaves": list(self.failing_leaves), "probes": probes}
 
     def __rich__(self) -> Table:
-        title = f"They agree at all {len(self.results)} probes"
+        probes = len({name for name, _ in self.results})
+        dtypes = " and in ".join(dict.fromkeys(comparison.dtype for _, comparison in self.results))
+        title = f"They agree at {probes} {'probe' if probes == 1 else 'probes'}, in {dtypes}"
         if not self.agree:
-            title = f"They do NOT agree: look at {escape(self.failing_leaves[0])} first, the nearest to the output"
+            first = self.failing_leaves[0]
+            # Of a chain of layers the last one comes last in the tree; of a dictionary, the last name.
+            why = ", the nearest to the output" if first.startswith("[") and first[1].isdigit() else ""
+            title = f"They do NOT agree: look at {escape(first)} first{why}"
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for heading in ("leaf", "failed", "scaled difference, worst", "where", "verdict there"):
             table.add_column(heading)
@@ -88,7 +92,9 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does, naming the probe, and on no probes.
     """
     results = []
-    probes = tuple(probes) if isinstance(probes, Iterable) else (probes,)
+    if isinstance(probes, Probe) or not isinstance(probes, Iterable):
+        probes = (probes,)
+    probes = tuple(probes)
     if not all(isinstance(probe, Probe) for probe in probes):
         raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
     for dtype in (jnp.float64, jnp.float32):

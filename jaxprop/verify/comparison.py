@@ -1,6 +1,7 @@
 """Do two gradients agree? Leaf by leaf: a bias of ten numbers cannot hide behind a matrix of a hundred thousand.
 
-In the order of reading: `compare`; what may be compared; one leaf against another, apart in four ways.
+In the order of reading: `compare`; what may be compared; one leaf against another, by largest difference, scaled
+difference, angle and ulps.
 """
 
 import math
@@ -42,13 +43,14 @@ def compare(
         was added up: backprop and autodiff of 12 random networks of 1 to 5 layers, 30 draws each, by 8.2e-16 in
         float64, 4.2e-7 in float32, 2.7e-3 in float16 and 3.0e-2 in bfloat16 at most, by `per_example_scale`. Where a
         sum cancels, the same ulps weigh more beside what is left: there it was 2.1e-14, 3.0e-6, 0.25 and 1.2 of the
-        largest |reference|. The defaults leave room for that: 1e-11 in float64, for sums that cancel to 1/10,000;
-        1e-4 in float32, to 1/200; float16 0.15, to 1/40, and bfloat16 0.25, to 1/8, can tell a wrong sign or a factor
-        of 2 and no more, and a leaf that cancels further needs a scale.
+        largest |reference|. In float64 and float32 the defaults leave room for that: 1e-11, for sums that cancel to
+        1/10,000; 1e-4, to 1/200. In the half types they do not: float16 0.15, for sums that cancel to 1/40, and
+        bfloat16 0.25, to 1/8, can tell a wrong sign or a factor of 2 and no more, and a leaf that cancels further needs
+        a scale.
     scale: what differences are measured by: a number, or a pytree like the gradients with a number for each leaf. By
         default the largest |reference| in the leaf. `per_example_scale` is the better yardstick where per-example
         gradients are at hand, since no cancellation between examples shortens it: tolerance=1e-13 is ample with it.
-        A leaf of scale 0 must be exactly 0 in both: a dead ReLU passes back nothing at all.
+        With a scale of 0 the two must be equal. By default that is a leaf of zeros: a dead ReLU passes back nothing.
 
     Both functions are called as they are (jit them first where that pays), with matrix products at the highest
     precision: TensorFloat-32, with its ten bits, is the classic false alarm.
@@ -259,7 +261,7 @@ def compare_leaf(
 
 def _verdict(scaled: float, scale: float, tolerance: float) -> tuple[bool, str]:
     if not scale:
-        return (False, "is not 0, as the reference is") if scaled else (True, "agrees: exactly 0 in both")
+        return (False, "is not 0, as the reference is") if scaled else (True, "agrees: equal, as a scale of 0 asks")
     if scaled <= tolerance:
         return True, "agrees"
     return False, f"differs by {scaled:.2g} of its scale"

@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from jaxprop.errors import BadInput
 from jaxprop.gradients import ValueAndGrad
+from jaxprop.verify.comparison import dtype_of
 
 
 def all_finite(tree: Any) -> bool:
@@ -22,8 +23,8 @@ def all_finite(tree: Any) -> bool:
 def checked(value_and_grad: ValueAndGrad) -> ValueAndGrad:
     """The same function for people who explore: it raises `BadInput` where a number is not finite.
 
-    It names the array of the parameters or of the batch that holds a NaN or an infinity, or says that the result is not
-    finite for all that it was computed from is, and how large that was.
+    It names the array of the parameters or of the batch that holds a NaN or an infinity. Where all of them are finite
+    and the result is not, it says how large they were.
 
     It looks at numbers, so it goes outside of `jax.jit`: `checked(jax.jit(backprop(network, cost)))`. Inside it raises.
     """
@@ -46,7 +47,7 @@ def checked(value_and_grad: ValueAndGrad) -> ValueAndGrad:
 
 
 def _is_inexact(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    return jnp.issubdtype(dtype_of(leaf), jnp.inexact)
 
 
 def _largest(tree: Any) -> float:

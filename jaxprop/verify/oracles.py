@@ -1,4 +1,4 @@
-"""Oracles: four more ways to the same gradient, so that reverse-mode autodiff is not its own judge.
+"""Oracles: three more ways to the same gradient, so that reverse-mode autodiff is not its own judge.
 
 Forward mode, the complex step and finite differences each turn a plain `loss(params, batch)` into the usual
 `value_and_grad`. They take one parameter at a time, so they are slow, and they know nothing of layers, so they are
@@ -47,11 +47,12 @@ def forward_mode(loss: Loss) -> ValueAndGrad:
 def complex_step(loss: Loss) -> ValueAndGrad:
     """`value_and_grad` by a step of 1e-30 along the imaginary axis: the imaginary part, divided by it, is the slope.
 
-    Nothing is subtracted, so nothing cancels, and the result is exact to rounding (Squire and Trapp, "Using complex
+    Nothing is subtracted, so nothing cancels, and the result is exact to rounding in float64; in float32, slopes below
+    about 1e-8 are lost, since 1e-30 of them is no number there (Squire and Trapp, "Using complex
     variables to estimate derivatives of real functions", 1998). The loss must be analytic and take complex parameters:
     sigmoid, tanh, identity and (a - y)**2 are and do; ReLU, abs and conjugation are not.
     """
-    step = 1e-30  # its square vanishes beside 1 in any dtype
+    step = 1e-30  # its square vanishes beside 1
 
     @jax.jit
     def value_and_grad(params: Any, batch: Any) -> tuple[Float[Array, ""], Any]:
@@ -177,7 +178,7 @@ def finite_differences(loss: Loss) -> ValueAndGrad:
 
 
 def relu_pattern(network: Network) -> Pattern:
-    """Which ReLUs of the network are awake for which example."""
+    """Which ReLUs are awake for which example: those of the layers named "relu" in `network.layers`."""
 
     def signs(params: Any, x: Array) -> list[Bool[Array, "..."]]:
         found = []

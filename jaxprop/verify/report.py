@@ -97,7 +97,7 @@ def leaf_table(title: str, leaves: Iterable[LeafComparison]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("leaf", no_wrap=True)
     table.add_column("shape", no_wrap=True)
-    for heading in ("max |a-b|", "scaled", "angle", "ulps median", "max"):
+    for heading in ("max difference", "scaled", "angle", "ulps median", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
     for leaf in leaves:

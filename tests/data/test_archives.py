@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from jaxprop.data.archives import FAMILY, catalogue, checksums, decode, download_archives, holds, parse_idx, read_archives
+from jaxprop.data.archives import (
+    FAMILY,
+    catalogue,
+    checksums,
+    decode,
+    download_archives,
+    holds,
+    parse_idx,
+    read_archives,
+)
 from jaxprop.errors import BadInput
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"

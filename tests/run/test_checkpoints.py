@@ -83,7 +83,7 @@ def test_the_file_says_what_it_is_and_names_its_arrays_by_their_place_in_the_sta
     expected = {f"state.{part}{name}": shape for part in parts for name, shape in layers.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {**expected, "state.opt_state[0].count": (), "key": (2,)}
-    assert facts["kind"] == "checkpoint of a training run, second edition"
+    assert facts["kind"] == "checkpoint of a training run, with the layers of its network"
     assert (facts["step"], facts["config"], facts["origin"]) == (12, CONFIG, {"commit": None})
 
 
@@ -156,7 +156,19 @@ def test_a_file_of_another_kind_is_passed_over(run):
     save_arrays(run / "checkpoints" / "step-99.npz", {"W": np.zeros(3)}, {"dataset": "digits"})
     found = newest_checkpoint(run)
     assert found.path.name == "step-12.npz"
-    assert found.passed_over == [f"{run}/checkpoints/step-99.npz is no checkpoint of a training run, second edition"]
+    assert found.passed_over == [
+        f"{run}/checkpoints/step-99.npz is no checkpoint of a training run, with the layers of its network"
+    ]
+
+
+def test_a_run_of_an_older_version_is_told_as_such(run):
+    for path in (run / "checkpoints").iterdir():
+        arrays, about = load_arrays(path)
+        save_arrays(path, arrays, {**about, "kind": "checkpoint of a training run"})
+    with pytest.raises(
+        BadInput, match=r"was begun by an older version of jaxprop: go on with that one, or begin another"
+    ):
+        newest_checkpoint(run)
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere", "file"])

@@ -15,7 +15,8 @@ from jaxprop.errors import BadInput
 from jaxprop.files import load_arrays, save_arrays
 from jaxprop.layers import dense, elementwise, flatten, relu, tanh
 from jaxprop.networks import Activation, Network, mlp
-from jaxprop.run.parameters import load_mlp, load_params, named_leaves, save_params
+from jaxprop.run.parameters import load_mlp, load_params, save_params
+from jaxprop.verify.comparison import by_path
 
 SIZES = (5, 4, 3)
 NETWORK = mlp(SIZES)
@@ -105,7 +106,7 @@ def test_the_file_says_what_it_is_and_names_the_arrays_by_their_place_in_the_tre
         "[2].W": (3, 4),
         "[2].b": (3,),
     }
-    assert arrays.keys() == named_leaves(NETWORK.params_like).keys()
+    assert arrays.keys() == by_path(NETWORK.params_like).keys()
     assert about == {
         "network": "Network([dense(4), sigmoid, dense(3), sigmoid], in_shape=(5,))",
         "sizes": [5, 4, 3],

@@ -179,7 +179,7 @@ def test_a_leaf_of_zeros_agrees_with_zeros_and_with_nothing_else():
     zeros, tiny = {"dead": jnp.zeros(3)}, {"dead": jnp.zeros(3).at[1].set(1e-30)}
     both = compare(returns(1.0, zeros), returns(1.0, {"dead": -jnp.zeros(3)}), params, BATCH).leaves[0]
     assert both.agree
-    assert (both.verdict, both.scaled_difference, both.angle) == ("agrees: exactly 0 in both", 0, None)
+    assert (both.verdict, both.scaled_difference, both.angle) == ("agrees: equal, as a scale of 0 asks", 0, None)
     one = compare(returns(1.0, zeros), returns(1.0, tiny), params, BATCH, tolerance=1.0).leaves[0]
     assert not one.agree
     assert one.verdict.startswith("is not 0, as the reference is, most at [1]")

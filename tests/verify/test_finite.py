@@ -69,7 +69,9 @@ def test_a_nan_in_the_gradient_alone_is_found():
 
 def test_inside_jit_it_says_where_it_belongs():
     checked = jp.checked(jp.backprop(NETWORK, jp.squared_error))
-    with pytest.raises(jp.BadInput, match=r"checked looks at numbers, which jit does not have yet: expected checked\(jax"):
+    with pytest.raises(
+        jp.BadInput, match=r"checked looks at numbers, which jit does not have yet: expected checked\(jax"
+    ):
         jax.jit(checked)(PARAMS, (INPUTS, TARGETS))
     with pytest.raises(jp.BadInput, match="checked looks at numbers"):
         jax.jit(lambda params: checked(params, (INPUTS, TARGETS)))(PARAMS)
