@@ -61,8 +61,7 @@ class Network:
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Draws the parameters, in JAX's default float type: float32, or float64 under `jax.enable_x64(True)`."""
-        params, _ = self.layer.init(key, self.in_shape)
-        return params
+        return self.layer.init(key, self.in_shape)[0]
 
     def apply(self, params: Params, x: Array) -> Array:
         """The outputs for one example; `jax.vmap(network.apply, (None, 0))` gives them for a batch.
@@ -72,15 +71,14 @@ class Network:
         self.check_params(params, jnp.inexact)
         if jnp.shape(x) != self.in_shape:
             raise BadInput(f"an input has shape {jnp.shape(x)}: this network expects {self.in_shape}, of one example")
-        y, _ = self.layer.forward(params, x)
-        return y
+        return self.layer.forward(params, x)[0]
 
     def check_params(self, params: Params, kind: Any = jnp.floating) -> None:
         """Raises `BadInput` unless these are parameters of this network. Looks at the tree, shapes and dtypes alone.
 
         kind: what numbers they may be. `jnp.inexact` takes in the complex ones too, by which a complex step is made.
         """
-        given, expected = (jax.tree.map(_shape, tree) for tree in (params, self.params_like))
+        given, expected = (jax.tree.map(lambda x: getattr(x, "shape", ()), p) for p in (params, self.params_like))
         if given != expected or jax.tree.structure(params) != jax.tree.structure(self.params_like):
             raise BadInput(f"params have shapes {given}: this network expects {expected}")
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -105,9 +103,8 @@ class Network:
             wanted = ", ".join(["B", *map(str, self.in_shape)])
             raise BadInput(f"inputs have shape {inputs.shape}: this network expects ({wanted}) with B at least 1")
         if targets.shape[:1] != inputs.shape[:1]:
-            raise BadInput(
-                f"a batch of {len(inputs)} inputs came with targets of shape {targets.shape}: expected one for each"
-            )
+            given = f"a batch of {len(inputs)} inputs came with targets of shape {targets.shape}"
+            raise BadInput(f"{given}: expected one for each")
 
 
 def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
@@ -130,11 +127,6 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
 def count_parameters(params: Params) -> int:
     """How many numbers a network learns: 13,002 for `mlp((784, 16, 16, 10))`."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _shape(x: Any) -> Shape:
-    """Of an array; what is none counts as a single number, as Python's own numbers do."""
-    return x.shape if hasattr(x, "shape") else ()
 
 
 def _whole_numbers(what: str, numbers: Any, at_least: int) -> tuple[int, ...]:

@@ -13,10 +13,9 @@ from jaxtyping import Array, Float
 
 @runtime_checkable
 class Structured(Protocol):
-    """A gradient in factors: a pytree that a layer's `backward` may return where an array is expected.
+    """A gradient in factors: a pytree that a layer's `backward` may return in place of an array.
 
-    The functions of this file call these methods, and treat everything else as plain arrays. Under `jax.vmap` each
-    factor has a leading axis of examples.
+    The functions of this file call these methods. Under `jax.vmap` each factor has a leading axis of examples.
     """
 
     def expand(self) -> Array:

@@ -1,6 +1,7 @@
 """Networks: of what layers, known by which name, and what they refuse."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def test_parameters_are_drawn_in_the_default_float_type(x64):
     "sizes", [(), (784,), (784, 0, 10), (784, -16, 10), (784, 16.5, 10), (784, "16", 10), (4, None), 7, None]
 )
 def test_sizes_that_make_no_network_are_refused(sizes):
-    with pytest.raises(BadInput, match="sizes are .*: expected whole numbers above 0, such as at least two of them"):
+    with pytest.raises(BadInput, match=r"sizes are .*: expected whole numbers above 0, such as at least two of them"):
         mlp(sizes)
 
 
@@ -150,8 +151,11 @@ def test_a_network_cannot_be_changed():
 
 
 def test_layers_that_are_none_are_refused():
-    for layers in ((), (dense(3), jnp.tanh), ("dense(3)",), (dense,)):
-        with pytest.raises(BadInput, match="expected one or more Layer records, such as jaxprop.dense"):
+    wrong: list[Any] = [(), (dense(3), jnp.tanh), ("dense(3)",), (dense,), dense(3), None, 3]
+    for layers in wrong:
+        with pytest.raises(
+            BadInput, match=r"layers are .*: expected one or more Layer records, such as jaxprop\.dense"
+        ):
             Network(layers, (4,))
 
 
@@ -214,8 +218,8 @@ def test_parameters_that_have_no_gradient_are_refused_and_the_leaf_is_named(dtyp
 def test_a_loss_takes_complex_parameters_for_a_complex_step_and_no_whole_ones():
     params = jax.tree.map(lambda leaf: leaf + 0j, PARAMS)
     assert jnp.iscomplexobj(loss(NETWORK, squared_error)(params, (INPUTS, TARGETS)))
+    whole = jax.tree.map(lambda leaf: leaf.astype(int), PARAMS)
     with pytest.raises(BadInput, match=r"params are int32 at \[0\]\.W"):
-        whole = jax.tree.map(lambda leaf: leaf.astype(int), PARAMS)
         loss(NETWORK, squared_error)(whole, (INPUTS, TARGETS))
 
 

@@ -1,6 +1,7 @@
 """What one example wishes for, by hand on paper and against JAX, and what many wish for on average."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ def test_requests_and_their_sums_are_what_jax_derives_for_every_layer(activation
 def test_what_a_layer_is_asked_for_is_what_it_wishes():
     *_, found = one_example()
     assert len(found) == 6, "one for each layer: dense and activation by turns"
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         np.testing.assert_array_equal(before.y, after.x)
         np.testing.assert_array_equal(before.nudge_y, after.nudge_x)
     assert found[0].nudge_x.shape == (7,)
@@ -206,6 +207,6 @@ def test_no_examples_have_no_average(mode):
     params, nothing = network.init(jax.random.key(0)), jp.Examples(*(x[:0] for x in EXAMPLES))
     with pytest.raises(jp.BadInput, match="N at least 1"):
         mode(jp.average_nudges(network, jp.squared_error, jp.as_batch))(params, nothing)
+    batch = (np.zeros((0, 784), np.float32), np.zeros((0, 10), np.float32))
     with pytest.raises(jp.BadInput, match="B at least 1"):
-        batch = (np.zeros((0, 784), np.float32), np.zeros((0, 10), np.float32))
         mode(jp.average_nudges(network, jp.squared_error))(params, batch)

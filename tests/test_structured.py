@@ -1,6 +1,6 @@
 """Structured gradients: multiplied out, averaged, measured; and one of one's own, from a layer of one's own."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ class Diagonal(NamedTuple):
 
 
 class Scales(NamedTuple):
-    D: jax.Array
+    D: Any  # an array, or its gradient
 
 
 def scaling() -> Layer:

@@ -13,11 +13,6 @@ def elementwise(name: str, function: Callable[[Array], Array], derivative: Calla
     """A layer without parameters that works on each number by itself: `a = function(z)`.
 
     derivative: `(z, a) -> da/dz`, number by number; it may use whichever of the two makes it shorter.
-
-    Swish (Ramachandran et al., "Searching for activation functions", 2017) is `z s(z)`, s being the sigmoid:
-
-        s = jax.nn.sigmoid
-        swish = elementwise("swish", lambda z: z * s(z), lambda z, a: a + s(z) * (1 - a))
     """
 
     def forward(params: tuple, z: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -54,11 +54,11 @@ def test_the_split_is_fixed():
 
 
 @given(hnp.arrays(np.int32, st.integers(TEST_EXAMPLES, 2000), elements=st.integers(0, 9)))
-def test_each_class_gives_its_share_give_or_take_one(labels):
+def test_each_class_gives_its_fraction_give_or_take_one(labels):
     test = is_test(labels)
     assert test.sum() == TEST_EXAMPLES
-    share = np.bincount(labels, minlength=10) * TEST_EXAMPLES / len(labels)
-    assert (abs(np.bincount(labels[test], minlength=10) - share) < 1).all()
+    expected = np.bincount(labels, minlength=10) * TEST_EXAMPLES / len(labels)
+    assert (abs(np.bincount(labels[test], minlength=10) - expected) < 1).all()
 
 
 def test_the_pictures_look_like_mnist(digits):

@@ -199,8 +199,8 @@ def cross_entropy() -> Cost:
 def checked_network(mistake: float, cost: Cost, layers: tuple[Layer, ...]):
     """The check of backprop with such a layer in a network against autodiff, on the probes of seven examples."""
     network = Network((scaled(mistake), *layers), (2, 2))
-    rules = (jax.jit(rule(network, cost)) for rule in (autodiff, backprop))
-    return check(*rules, [probe for probe in probes_for(network, cost) if len(probe.batch[0]) == 7])
+    by_jax, by_backprop = (jax.jit(rule(network, cost)) for rule in (autodiff, backprop))
+    return check(by_jax, by_backprop, [probe for probe in probes_for(network, cost) if len(probe.batch[0]) == 7])
 
 
 @pytest.mark.parametrize("cost", [squared_error, cross_entropy()], ids=["a vector as target", "a label as target"])
