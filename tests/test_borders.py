@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -241,12 +242,13 @@ def test_the_public_names_are_there_once_and_in_order():
 # What importing does not do
 
 
-def test_importing_jaxprop_imports_no_plots_and_no_catalogues_and_starts_no_device():
+def test_importing_jaxprop_imports_no_plots_and_no_catalogues_and_starts_no_device(tmp_path):
     program = """
 import sys, jaxprop
 print([name for name in ("matplotlib", "sklearn", "tensorflow_datasets", "PIL", "requests") if name in sys.modules])
 import jax._src.xla_bridge as bridge
 print(bridge.backends_are_initialized())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    here = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT.parent)}}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, **here)
     assert done.stdout.splitlines() == ["[]", "False"]

@@ -221,6 +221,19 @@ def as_numpy_makes_it(leaf):
     return np.asarray(leaf, np.float64 if leaf.dtype == np.float32 else leaf.dtype)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_nan_in_any_one_array_gives_the_same_plainly_and_compiled(name):
+    function, good = CASES[name]
+    leaves, structure = jax.tree.flatten(good)
+    for i, leaf in enumerate(leaves):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            changed = np.array(leaf)
+            changed.reshape(-1)[-1] = np.nan
+            assert_pure(
+                function, COMPILED[name], jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
+            )
+
+
 def examine(function, compiled, good, kinds=KINDS, calls=10, derandomize=True) -> None:
     """So many calls, each with one array spoiled, always the same ones unless told otherwise."""
 
