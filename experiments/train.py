@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 import jaxprop as jp
@@ -34,6 +35,7 @@ from lab.common import Stop, first_line, progress, run, settings
 from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
 from lab.train_results import leave_results, report_diagnosis, save_figures
 from lab.train_task import Problem, compile_task, pose
+from lab.user_code import absolute, checksum
 
 
 def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
@@ -60,13 +62,18 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
     here = restore(found, start.state)
     notes = [f"a newer checkpoint is passed over: {reason}" for reason in found.passed_over]
     for name, now in start.origin.items():
-        if (was := here.origin.get(name, 1)) != now:
+        was = here.origin.get(name, 1)
+        if was != now and name == "code":
+            notes.append(
+                "a file of --network or --cost has changed since: if it computes something else, so does the run"
+            )
+        elif was != now:
             notes.append(f"{name} was {was} and is {now}: the last bits may come out differently")
     if leads():
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     print(f"goes on after step {here.step:,}", flush=True)
-    return here._replace(origin=start.origin)
+    return here._replace(origin=start.origin, config={**here.config, "network": start.config["network"]})
 
 
 def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
@@ -103,7 +110,9 @@ def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | No
     return here, 3 if diagnosis else code
 
 
-def begin(options: TrainOptions, problem: Problem, config: dict[str, Any], device: Device, mesh: Mesh | None):
+def begin(
+    options: TrainOptions, problem: Problem, config: dict[str, Any], device: Device, mesh: Mesh | None
+) -> tuple[optax.GradientTransformation, Checkpoint]:
     """The optimizer, and where a run begins that has these options: everything random follows from the seed."""
     steps = config["epochs"] * jp.steps_per_epoch(len(problem.train.labels), options.batch_size)
     optimizer = make_optimizer(options, config["learning_rate"], steps)
@@ -116,7 +125,8 @@ def begin(options: TrainOptions, problem: Problem, config: dict[str, Any], devic
         "examples": fingerprint(problem.train),
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
-    origin = {**folders.provenance(device), **layout}
+    code = [checksum(place) for place in (options.network, options.cost) if place is not None]
+    origin = {**folders.provenance(device), **layout, "code": code}
     return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
 
 
@@ -131,7 +141,8 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
 
 def main(options: TrainOptions) -> int:
     epochs, rate = epochs_and_rate(options)
-    config = {**settings(options), "epochs": epochs, "learning_rate": rate}
+    own = {"network": absolute(options.network), "cost": absolute(options.cost)}
+    config = {**settings(options), **own, "epochs": epochs, "learning_rate": rate}
     found = newest_checkpoint(options.resume) if options.resume else None
     if found:
         check_unchanged(found, deciding(config))

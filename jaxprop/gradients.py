@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxprop.contracts import with_shapes_checked
 from jaxprop.costs import Cost
 from jaxprop.layers import Grads, Params
 from jaxprop.networks import Network
@@ -26,6 +27,7 @@ def loss(network: Network, cost: Cost) -> Loss:
 
     Raises `BadInput` on parameters or a batch that do not fit the network, by their shapes and types.
     """
+    cost = with_shapes_checked(cost)
 
     def mean_cost(params: Params, batch: Batch) -> Float[Array, ""]:
         network.check_params(params, jnp.inexact)
@@ -57,6 +59,7 @@ def per_example(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple
     The gradient of a dense layer's weights comes as an `Outer`, so B of them take no more memory than the activations.
     Raises `BadInput` on parameters or a batch that do not fit the network, by their shapes and types.
     """
+    cost = with_shapes_checked(cost)
 
     def one_example(params: Params, x: Array, y: Array) -> tuple[Float[Array, ""], Grads]:
         a, residuals = network.layer.forward(params, x)

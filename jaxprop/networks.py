@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxprop.contracts import check_layers
 from jaxprop.errors import BadInput
 from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
 
@@ -26,7 +27,7 @@ class Network:
     layers: any `Layer` records, the first one at the input.
     in_shape: of one example's inputs: `(784,)`, or `(8, 8, 1)` for a small grey picture with its channel.
 
-    Raises `BadInput` where there is no layer, or a layer cannot take what the one before gives.
+    Raises `BadInput` where there is no layer, or one does not keep its contract (see `jaxprop.contracts`).
     """
 
     layers: tuple[Layer, ...]
@@ -39,14 +40,9 @@ class Network:
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
             raise BadInput(f"layers are {self.layers!r}: expected one or more Layer records, such as jaxprop.dense(10)")
         in_shape = _whole_numbers("in_shape is", self.in_shape, at_least=0)
-
-        def once() -> tuple[Params, Array]:
-            params, _ = chain(*layers).init(jax.random.key(0), in_shape)
-            return params, chain(*layers).forward(params, jnp.zeros(in_shape))[0]
-
-        params_like, outputs = jax.eval_shape(once)
+        params_like, out_shape = check_layers(layers, in_shape)
         # What a frozen record derives from its own fields is set once, in this way.
-        derived = {"layers": layers, "in_shape": in_shape, "params_like": params_like, "out_shape": outputs.shape}
+        derived = {"layers": layers, "in_shape": in_shape, "params_like": params_like, "out_shape": out_shape}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxprop.contracts import with_shapes_checked
 from jaxprop.costs import Cost
 from jaxprop.gradients import Batch, per_example
 from jaxprop.layers import Grads, Layer, Params
@@ -41,6 +42,7 @@ def wishes(network: Network, cost: Cost) -> Callable[[Params, Array, Any], tuple
 
     Raises `BadInput` on parameters or an example that do not fit the network.
     """
+    cost = with_shapes_checked(cost)
 
     def of_one_example(params: Params, x: Array, y: Any) -> tuple[Wishes, ...]:
         x, y = jnp.asarray(x), jnp.asarray(y)

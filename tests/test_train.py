@@ -248,6 +248,15 @@ def test_a_network_and_a_cost_of_the_users_train_and_go_on(tmp_path, own, capsys
     assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 0
     assert (folder / "params.npz").read_bytes() == before
 
+    moved = own.rename(tmp_path / "moved.py")
+    moved.write_text(f"{OWN}# a remark\n")
+    places = ["--network", f"{moved}:network"]
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder), *places], options_before) == 2
+    assert "--cost is" in capsys.readouterr().err, "the cost has no repr by which it could be known again"
+    moved.rename(own)
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 0
+    assert "note: a file of --network or --cost has changed since" in capsys.readouterr().err
+
     own.write_text(OWN.replace("dense(12)", "dense(112)"))
     monkeypatch.delitem(sys.modules, f"user_code:{own.resolve()}")  # as in a process of its own
     assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 2

@@ -22,6 +22,7 @@ HARMLESS = {
     "devices",
     "figures",
     "keep_compiled",
+    "network",  # what it is, the checkpoint says in `layers`
     "peer_timeout",
     "resume",
     "smoke",

@@ -1,6 +1,7 @@
 """What people bring along: functions and objects of their own Python files, and whose mistake an error in them is."""
 
 import functools
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -37,6 +38,20 @@ def load_function(option: str, place: str) -> Callable:
     if not callable(function):
         raise BadInput(f"{option} is {place!r}: expected a function, and that is a {type(function).__name__}")
     return _of_user(option, place, function)
+
+
+def absolute(place: str | None) -> str | None:
+    """The same place, named so that it is found from any folder; None for none."""
+    if place is None:
+        return None
+    file, _, name = place.rpartition(":")
+    return f"{Path(file).resolve()}:{name}"
+
+
+def checksum(place: str) -> str:
+    """Of the file that `place` names: tells whether its text has changed."""
+    file, _, _ = place.rpartition(":")
+    return hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
 
 
 def _module(option: str, place: str, path: Path) -> ModuleType:

@@ -6,6 +6,7 @@ beside the arrays, nor Orbax, which writes a folder of many files for states tha
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ class Found(NamedTuple):
     passed_over: list[str]  # newer ones that cannot be used, each with the reason
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, previous: int | None) -> None:
+def save_checkpoint(run: str | os.PathLike[str], checkpoint: Checkpoint, previous: int | None) -> None:
     """Writes `run/checkpoints/step-<n>.npz`, and then deletes all others but the previous good one.
 
     previous: the step of that one, None where there is none.
@@ -57,21 +58,21 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, previous: int | None) -> 
     arrays["key"] = np.asarray(jax.random.key_data(checkpoint.key))
     facts = {name: getattr(checkpoint, name) for name in ("step", "rows", "seconds", "config", "origin")}
     facts |= {"kind": _KIND, "key": str(jax.random.key_impl(checkpoint.key))}
-    folder = run / "checkpoints"
+    folder = Path(run) / "checkpoints"
     make_folder(folder)
     save_arrays(folder / f"step-{checkpoint.step}.npz", arrays, facts)
-    for path in _all(run):
+    for path in _all(Path(run)):
         if _step(path) not in (checkpoint.step, previous):
             path.unlink(missing_ok=True)
 
 
-def newest_checkpoint(run: Path) -> Found:
+def newest_checkpoint(run: str | os.PathLike[str]) -> Found:
     """The newest checkpoint of a run that is whole.
 
     Raises `BadInput` where there is none.
     """
     passed_over = []
-    for path in reversed(_all(run)):
+    for path in reversed(_all(Path(run))):
         try:
             arrays, facts = load_arrays(path)
         except BadInput as error:

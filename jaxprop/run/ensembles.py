@@ -22,8 +22,11 @@ def init_ensemble(
     learning_rates: one a network. They are part of the state then, so the optimizer must keep its own there:
         `optax.inject_hyperparams(optax.sgd)(learning_rate=1.0)`.
 
-    Raises `BadInput` on another number of rates than of keys, and on an optimizer whose state has no learning rate.
+    Raises `BadInput` on a single key, on another number of rates than of keys, and on an optimizer whose state has no
+    learning rate.
     """
+    if keys.ndim != 1:
+        raise BadInput(f"keys have shape {keys.shape}: expected one for each network, as jax.random.split gives them")
     states = jax.vmap(lambda key: init_state(network.init(key), optimizer))(keys)
     if learning_rates is None:
         return states

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxprop.contracts import with_shapes_checked
 from jaxprop.costs import Cost
 from jaxprop.errors import BadInput
 from jaxprop.layers import Params
@@ -50,10 +51,13 @@ def make_evaluate(
     """`evaluate(params, data) -> Scores`, over every example, however many there are. The caller compiles it.
 
     to_batch: from rows of the data to a batch, as in `jaxprop.make_epoch`.
-    correct: `(outputs, target) -> bool`, whether an example counts as classified correctly.
+    correct: `(outputs, target) -> bool`, whether an example counts as classified correctly. By default a target is a
+        class, as one integer or as the largest of its numbers: for anything else accuracy means nothing, or what a
+        `correct` of your own says.
 
     Raises `BadInput` on parameters or examples that do not fit the network.
     """
+    cost = with_shapes_checked(cost)
 
     def evaluate(params: Params, data: Data) -> Scores:
         data = jax.tree.map(jnp.asarray, tuple(data))

@@ -1,0 +1,96 @@
+"""Do layers and costs keep their contracts? Found out from shapes alone, before anything is computed."""
+
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxprop.costs import Cost
+from jaxprop.errors import BadInput
+from jaxprop.layers import Layer, Params, Shape
+from jaxprop.structured import expand
+
+
+def check_layers(layers: tuple[Layer, ...], in_shape: Shape) -> tuple[Params, Shape]:
+    """The shapes and types of the layers' parameters, and the shape of what the last one gives, for one example.
+
+    Raises `BadInput` that names the first layer which cannot take what the one before gives, or whose three functions
+    do not fit each other: an output of another shape than `init` said, or gradients of other shapes than the numbers
+    that they are derivatives by.
+    """
+    params_like = []
+    x = jax.ShapeDtypeStruct(in_shape, jnp.result_type(float))
+    for i, layer in enumerate(layers):
+        layer_params, x = _check_layer(f"layer {i} ({layer.name})", layer, x)
+        params_like.append(layer_params)
+    return tuple(params_like), x.shape
+
+
+def with_shapes_checked(cost: Cost) -> Cost:
+    """The same cost, which raises `BadInput` unless it is one number with a gradient of the shape of the outputs.
+
+    Numbers of other shapes would broadcast, and something else than the cost be lowered.
+    """
+
+    def value(outputs: Array, target: Any) -> Array:
+        found = cost.value(outputs, target)
+        if jnp.shape(found) != ():
+            raise BadInput(f"the cost of one example has shape {jnp.shape(found)}: expected one number, such as a sum")
+        return found
+
+    def gradient(outputs: Array, target: Any) -> Array:
+        found = cost.gradient(outputs, target)
+        if jnp.shape(found) != jnp.shape(outputs):
+            given = f"the cost's gradient for one example has shape {jnp.shape(found)}"
+            raise BadInput(f"{given}: expected that of the outputs, {jnp.shape(outputs)}")
+        return found
+
+    return cost._replace(value=value, gradient=gradient)
+
+
+def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Params, jax.ShapeDtypeStruct]:
+    """The parameters and the output of one layer, by their shapes, for an input like x."""
+
+    def refuse(what: str) -> NoReturn:
+        raise BadInput(f"{where}: {what}")
+
+    def pair(name: str, of: str, result: Any) -> tuple[Any, Any]:
+        if not isinstance(result, tuple) or len(result) != 2:
+            refuse(f"{name} returned a {type(result).__name__}: expected {of}")
+        return result
+
+    def arrays(name: str, tree: Any) -> None:
+        for leaf in jax.tree.leaves(tree):
+            if not isinstance(leaf, jax.Array):
+                refuse(f"{name} hold a {type(leaf).__name__}: expected arrays")
+
+    out_shapes = []
+
+    def init(key: PRNGKeyArray) -> Params:
+        params, out_shape = pair("init", "(params, out_shape)", layer.init(key, x.shape))
+        arrays("its parameters", params)
+        out_shapes.append(tuple(out_shape))
+        return params
+
+    def forward(params: Params, x: Array) -> tuple[Array, Any]:
+        y, residuals = pair("forward", "(y, residuals)", layer.forward(params, x))
+        arrays("its outputs", y)
+        arrays("its residuals", residuals)
+        return y, residuals
+
+    def backward(params: Params, residuals: Any, dy: Array) -> tuple[Any, Array]:
+        dparams, dx = pair("backward", "(dparams, dx)", layer.backward(params, residuals, dy))
+        return expand(dparams), dx
+
+    params = jax.eval_shape(init, jax.random.key(0))
+    y, residuals = jax.eval_shape(forward, params, x)
+    if y.shape != out_shapes[0]:
+        refuse(f"forward gives an output of shape {y.shape}, where init said {out_shapes[0]}")
+    dparams, dx = jax.eval_shape(backward, params, residuals, y)
+    given, expected = jax.tree.map(jnp.shape, dparams), jax.tree.map(jnp.shape, params)
+    if given != expected or jax.tree.structure(dparams) != jax.tree.structure(params):
+        refuse(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
+    if dx.shape != x.shape:
+        refuse(f"backward gives a derivative by the input of shape {dx.shape}: expected {x.shape}, that of the input")
+    return params, y
