@@ -75,6 +75,6 @@ def test_four_devices_end_where_one_ends():
 
 if __name__ == "__main__":
     mesh = jp.make_mesh(4, batch_size=20, platform="cpu")
-    *_, (shared, _) = fit(jp.jit_over(mesh, epoch), jp.place(start, mesh), jp.place(train, mesh))
-    # 1,760 steps in float32, of which each adds some roundings of 6e-8.
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), shared, list(fitting(start))[-1][0])
+    *_, (shared, _) = fit(jp.jit_over(mesh, epoch), jp.place(start, mesh), jp.place(train, mesh), epochs=3)
+    # 132 steps in float32, of which each adds some roundings of 6e-8.
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), shared, list(fitting(start, epochs=3))[-1][0])

@@ -11,10 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from jaxprop.errors import BadInput
-from jaxprop.gradients import ValueAndGrad
+from jaxprop.gradients import Batch, ValueAndGrad
+from jaxprop.layers import Grads, Params
+from jaxprop.networks import count_parameters
 from jaxprop.training import Data, Epoch, Order, State
+
+_LONG = 100_000  # numbers in a row that takes longer to make than it saves, inside one process
 
 
 def make_mesh(devices: int | None, batch_size: int, platform: str | None = None) -> Mesh:
@@ -71,12 +76,15 @@ def in_one_message(value_and_grad: ValueAndGrad, mesh: Mesh) -> ValueAndGrad:
     """The same cost and gradient, with all of their numbers in one row that is summed over the devices at once.
 
     Without it the result is the same, but each array of the gradient is a message of its own. On two processes over the
-    loopback an epoch of MNIST took 2.2 to 5.6 s so, and 0.5 to 0.8 s with one row; on virtual devices of one process a
-    step of 784-16-16-10 took 0.29, 0.54, 1.11 ms on 2, 4, 8 of them, and 0.15, 0.21, 0.35 with one row. For
-    784-1024-1024-10 it made no difference.
+    loopback an epoch of MNIST took 2.2 to 5.6 s so, and 0.5 to 0.8 s with one row; a step of 784-1024-1024-10 took 21
+    ms, and 13. On 2, 4, 8 virtual devices of one process a step of 784-16-16-10 took 0.21, 0.53, 1.12 ms, and 0.14,
+    0.20, 0.34 with one row. There the arrays of a wide network are long, and making the row takes longer than it saves,
+    up to 1.16 times: such a gradient is left as it is.
     """
 
-    def averaged(params: Any, batch: Any) -> Any:
+    def averaged(params: Params, batch: Batch) -> tuple[Array, Grads]:
+        if jax.process_count() == 1 and count_parameters(params) > _LONG:
+            return value_and_grad(params, batch)
         parts = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
         rows = jax.vmap(lambda part: ravel_pytree(value_and_grad(params, part))[0])(parts)
         _, as_tree = ravel_pytree((jnp.zeros((), rows.dtype), params))

@@ -7,12 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxprop.errors import BadInput
-from jaxprop.run.placement import make_mesh
+from jaxprop.run.placement import in_one_message, make_mesh
 
 EIGHT = """
 import json, jax, numpy as np, optax
@@ -56,6 +59,24 @@ def test_two_and_eight_devices_end_where_one_does():
     assert "u8[5,1,28,28]" in program, "each of eight devices gathers its 5 of 40 examples"
     assert "all-reduce" in program
     assert "all-gather" not in program
+
+
+@pytest.mark.parametrize(("processes", "numbers", "parts"), [(1, 10, True), (1, 10**6, False), (2, 10**6, True)])
+def test_a_row_is_made_where_it_saves_time(monkeypatch, processes, numbers, parts):
+    """Not of a long gradient inside one process. The result is the same."""
+    seen = []
+
+    def value_and_grad(params, batch):
+        seen.append(batch[0].shape)
+        return jnp.mean(batch[0]), params * jnp.mean(batch[1])
+
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    batch = jnp.arange(8.0).reshape(4, 2), jnp.ones(4)
+    mesh: Any = SimpleNamespace(size=2)  # of which nothing else is asked
+    value, grad = in_one_message(value_and_grad, mesh)(jnp.ones(numbers), batch)
+    assert seen == [(2, 2) if parts else (4, 2)]
+    assert value == 3.5
+    assert grad.shape == (numbers,)
 
 
 def test_more_devices_than_there_are_are_refused():
