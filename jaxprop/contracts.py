@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from jaxprop.costs import Cost
 from jaxprop.errors import BadInput
@@ -55,42 +55,31 @@ def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Par
     def refuse(what: str) -> NoReturn:
         raise BadInput(f"{where}: {what}")
 
-    def pair(name: str, of: str, result: Any) -> tuple[Any, Any]:
+    def pair(name: str, expected: str, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:
-            refuse(f"{name} returned a {type(result).__name__}: expected {of}")
+            refuse(f"{name} returned a {type(result).__name__}: expected {expected}")
         return result
 
-    def arrays(name: str, tree: Any) -> None:
+    def arrays(name: str, tree: Any) -> Any:
         for leaf in jax.tree.leaves(tree):
             if not isinstance(leaf, jax.Array):
                 refuse(f"{name} hold a {type(leaf).__name__}: expected arrays")
+        return tree
 
-    out_shapes = []
+    def once(x: Array) -> tuple[Params, Array]:
+        params, out_shape = pair("init", "(params, out_shape)", layer.init(jax.random.key(0), x.shape))
+        y, residuals = pair("forward", "(y, residuals)", layer.forward(arrays("its parameters", params), x))
+        if arrays("its outputs", y).shape != tuple(out_shape):
+            refuse(f"forward gives an output of shape {y.shape}, where init said {tuple(out_shape)}")
+        dparams, dx = pair("backward", "(dparams, dx)", layer.backward(params, residuals, y))
+        dparams = expand(dparams)
+        given, expected = jax.tree.map(jnp.shape, dparams), jax.tree.map(jnp.shape, params)
+        if given != expected or jax.tree.structure(dparams) != jax.tree.structure(params):
+            refuse(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
+        if jnp.shape(dx) != x.shape:
+            refuse(
+                f"backward gives a derivative by the input of shape {jnp.shape(dx)}: expected {x.shape}, as the input"
+            )
+        return params, y
 
-    def init(key: PRNGKeyArray) -> Params:
-        params, out_shape = pair("init", "(params, out_shape)", layer.init(key, x.shape))
-        arrays("its parameters", params)
-        out_shapes.append(tuple(out_shape))
-        return params
-
-    def forward(params: Params, x: Array) -> tuple[Array, Any]:
-        y, residuals = pair("forward", "(y, residuals)", layer.forward(params, x))
-        arrays("its outputs", y)
-        arrays("its residuals", residuals)
-        return y, residuals
-
-    def backward(params: Params, residuals: Any, dy: Array) -> tuple[Any, Array]:
-        dparams, dx = pair("backward", "(dparams, dx)", layer.backward(params, residuals, dy))
-        return expand(dparams), dx
-
-    params = jax.eval_shape(init, jax.random.key(0))
-    y, residuals = jax.eval_shape(forward, params, x)
-    if y.shape != out_shapes[0]:
-        refuse(f"forward gives an output of shape {y.shape}, where init said {out_shapes[0]}")
-    dparams, dx = jax.eval_shape(backward, params, residuals, y)
-    given, expected = jax.tree.map(jnp.shape, dparams), jax.tree.map(jnp.shape, params)
-    if given != expected or jax.tree.structure(dparams) != jax.tree.structure(params):
-        refuse(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
-    if dx.shape != x.shape:
-        refuse(f"backward gives a derivative by the input of shape {dx.shape}: expected {x.shape}, that of the input")
-    return params, y
+    return jax.eval_shape(once, x)

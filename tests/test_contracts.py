@@ -20,13 +20,11 @@ BROKEN = [
     ({"init": lambda key, shape: GOOD.init(key, shape)[0].W}, r"init returned a .*: expected \(params, out_shape\)"),
     ({"init": lambda key, shape: (3.0, (5,))}, "its parameters hold a float: expected arrays"),
     ({"forward": lambda params, a: params.W @ a}, r"forward returned a .*: expected \(y, residuals\)"),
-    ({"forward": lambda params, a: (params.W @ a, a.shape)}, "its residuals hold a int: expected arrays"),
-    ({"forward": lambda params, a: (params.W @ a, "a")}, "its residuals hold a str: expected arrays"),
     ({"forward": lambda params, a: (1.0, a)}, "its outputs hold a float: expected arrays"),
     ({"backward": lambda params, a, dz: dz @ params.W}, r"backward returned a .*: expected \(dparams, dx\)"),
     (
         {"backward": lambda params, a, dz: (GOOD.backward(params, a, dz)[0], dz)},
-        r"derivative by the input of shape \(5,\): expected \(4,\), that of the input",
+        r"derivative by the input of shape \(5,\): expected \(4,\), as the input",
     ),
     (
         {"backward": lambda params, a, dz: (jp.Dense(jp.Outer(a, dz), dz), dz @ params.W)},

@@ -26,7 +26,7 @@ class Layer(NamedTuple):
         two layers that compute different things should not share one.
     init: `(key, in_shape) -> (params, out_shape)`. Draws the parameters. Raises `BadInput` on a shape that the layer
         cannot take.
-    forward: `(params, x) -> (y, residuals)`. The residuals are a pytree of arrays, whatever `backward` needs.
+    forward: `(params, x) -> (y, residuals)`. The residuals are whatever `backward` needs to remember.
     backward: `(params, residuals, dy) -> (dparams, dx)`. Given how the cost changes with the output, says how it
         changes with the parameters and with the input. It is linear in dy. `dparams` has the tree of `params`, but that
         an `Outer` may stand for a weight matrix.

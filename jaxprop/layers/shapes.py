@@ -14,7 +14,7 @@ def flatten() -> Layer:
         return (), (math.prod(in_shape),)
 
     def forward(params: tuple, x: Array) -> tuple[Array, Array]:
-        return x.reshape(-1), x  # only its shape is needed, but residuals are arrays
+        return x.reshape(-1), x  # only its shape is needed, but `jax.custom_vjp` takes no residuals but arrays
 
     def backward(params: tuple, x: Array, dy: Array) -> tuple[tuple, Array]:
         return (), dy.reshape(x.shape)

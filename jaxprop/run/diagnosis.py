@@ -13,6 +13,7 @@ from jaxprop.costs import Cost
 from jaxprop.gradients import Batch, ValueAndGrad
 from jaxprop.layers import Params
 from jaxprop.networks import Network
+from jaxprop.nudges import wishes
 from jaxprop.run.fitting import Metrics, NonFinite
 from jaxprop.structured import mean_over_examples
 from jaxprop.training import Data, State, ToBatch, as_they_are
@@ -154,21 +155,17 @@ def _first_layer(tree: Params) -> list[int]:
 
 def _walk(network: Network, cost: Cost, params: Params, batch: Batch) -> tuple[str, int | None] | None:
     """Forward from layer to layer, then back, until something is not finite."""
-    a, targets = map(jnp.asarray, batch)
+    inputs, targets = map(jnp.asarray, batch)
     if not all_finite(batch):
         return "input", None
-    residuals = []
-    for i, layer in enumerate(network.layers):
-        a, kept = jax.vmap(layer.forward, (None, 0))(params[i], a)
-        if not all_finite(a):
+    of_layers = jax.vmap(wishes(network, cost), (None, 0, 0))(params, inputs, targets)
+    for i, layer in enumerate(of_layers):
+        if not all_finite(layer.y):
             return "activation", i
-        residuals.append(kept)
-    if not all_finite(jax.vmap(cost.value)(a, targets)):
+    if not all_finite(jax.vmap(cost.value)(of_layers[-1].y, targets)):
         return "cost", None
-    da = jax.vmap(cost.gradient)(a, targets)
-    for i in reversed(range(len(network.layers))):
-        dparams, da = jax.vmap(network.layers[i].backward, (None, 0, 0))(params[i], residuals[i], da)
+    for i, layer in reversed(list(enumerate(of_layers))):
         # Nobody uses what the first layer passes back.
-        if not all_finite((mean_over_examples(dparams), da if i else ())):
+        if not all_finite((mean_over_examples(layer.nudge), layer.nudge_x if i else ())):
             return "gradient", i
     return None

@@ -168,6 +168,15 @@ def test_a_folder_for_downloads_that_cannot_be_made_is_named(family, host, tmp_p
     assert host.gets == []
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Python's own handler, which is not there where whoever started the tests ignores SIGINT, as nohup does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_during_a_download_leaves_nothing_behind(family, host, tmp_path):
     ended, main = threading.Event(), threading.get_ident()
 

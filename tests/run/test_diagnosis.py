@@ -270,3 +270,23 @@ def test_a_layer_of_ones_own_is_named_in_any_network():
     for numbers, found in (([0, 1, 1, 1], ("gradient", 2)), ([-1, 1, 1, 1], ("activation", 2))):
         batch = (jnp.array(numbers, jnp.float32).reshape(1, 2, 2), jnp.array([0]))
         assert locate(network, cost, batch, nothing, nothing.params, nothing) == found
+
+
+def test_a_layer_may_keep_for_its_backward_pass_what_is_no_array():
+    flat = jp.Layer(
+        "flat",
+        lambda key, shape: ((), (6,)),
+        lambda params, x: (x.reshape(-1), x.shape),
+        lambda params, shape, dy: ((), dy.reshape(shape)),
+    )
+    network = jp.Network((flat, jp.dense(2)), (2, 3))
+    data = np.ones((4, 2, 3), np.float32), np.ones((4, 2), np.float32)
+    gradient, optimizer = jp.backprop(network, jp.squared_error), optax.sgd(1e30)
+    epoch = jax.jit(jp.make_epoch(jp.make_step(gradient, optimizer)))
+    fitting = partial(jp.fit, epoch, data=data, key=KEY, batch_size=4, epochs=9)
+    start = jp.init_state(network.init(jax.random.key(0)), optimizer)
+    with pytest.raises(jp.NonFinite) as failure:
+        list(fitting(start))
+    _, found = diagnose(failure.value, follow(None, 0, start), fitting, gradient, network, jp.squared_error, data)
+    assert (found.step, found.layer, found.layer_name) == (2, None, None)
+    assert found.quantity == "cost", "the outputs are finite, and their squares are not"
