@@ -1,6 +1,6 @@
 """Do layers and costs keep their contracts? Found out from shapes alone, before anything is computed."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,34 +52,37 @@ def with_shapes_checked(cost: Cost) -> Cost:
 def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Params, jax.ShapeDtypeStruct]:
     """The parameters and the output of one layer, by their shapes, for an input like x."""
 
-    def refuse(what: str) -> NoReturn:
-        raise BadInput(f"{where}: {what}")
-
     def pair(name: str, expected: str, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:
-            refuse(f"{name} returned a {type(result).__name__}: expected {expected}")
+            raise BadInput(f"{name} returned a {type(result).__name__}: expected {expected}")
         return result
 
     def arrays(name: str, tree: Any) -> Any:
         for leaf in jax.tree.leaves(tree):
             if not isinstance(leaf, jax.Array):
-                refuse(f"{name} hold a {type(leaf).__name__}: expected arrays")
+                raise BadInput(f"{name} hold a {type(leaf).__name__}: expected arrays")
         return tree
 
     def once(x: Array) -> tuple[Params, Array]:
         params, out_shape = pair("init", "(params, out_shape)", layer.init(jax.random.key(0), x.shape))
         y, residuals = pair("forward", "(y, residuals)", layer.forward(arrays("its parameters", params), x))
         if arrays("its outputs", y).shape != tuple(out_shape):
-            refuse(f"forward gives an output of shape {y.shape}, where init said {tuple(out_shape)}")
+            raise BadInput(f"forward gives an output of shape {y.shape}, where init said {tuple(out_shape)}")
         dparams, dx = pair("backward", "(dparams, dx)", layer.backward(params, residuals, y))
         dparams = expand(dparams)
         given, expected = jax.tree.map(jnp.shape, dparams), jax.tree.map(jnp.shape, params)
         if given != expected or jax.tree.structure(dparams) != jax.tree.structure(params):
-            refuse(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
+            raise BadInput(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
         if jnp.shape(dx) != x.shape:
-            refuse(
+            raise BadInput(
                 f"backward gives a derivative by the input of shape {jnp.shape(dx)}: expected {x.shape}, as the input"
             )
         return params, y
 
-    return jax.eval_shape(once, x)
+    try:
+        return jax.eval_shape(once, x)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+    except (TypeError, ValueError) as error:  # what JAX raises where shapes do not fit
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadInput(f"{where}: one of its functions fails on an input of shape {x.shape}: {said}") from error

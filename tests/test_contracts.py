@@ -31,6 +31,10 @@ BROKEN = [
         r"by the parameters of shapes Dense\(W=\(4, 5\), b=\(5,\)\): expected Dense\(W=\(5, 4\), b=\(5,\)\)",
     ),
     ({"backward": lambda params, a, dz: ((jp.Outer(dz, a), dz), dz @ params.W)}, "derivatives by the parameters"),
+    (
+        {"forward": lambda params, a: (params.W.T @ a, a)},
+        r"one of its functions fails on an input of shape \(4,\): dot",
+    ),
     ({"backward": lambda params, a, dz: ((), dz @ params.W)}, r"by the parameters of shapes \(\): expected Dense"),
 ]
 
@@ -39,6 +43,13 @@ BROKEN = [
 def test_a_layer_whose_functions_do_not_fit_each_other_is_named_with_its_place(changes, complaint):
     with pytest.raises(jp.BadInput, match=r"layer 1 \(mine\): .*" + complaint):
         jp.Network((jp.tanh(), with_function(**changes)), (4,))
+
+
+def test_a_layer_that_refuses_what_the_one_before_gives_is_named_too():
+    with pytest.raises(
+        jp.BadInput, match=r"layer 1 \(dense\(3\)\): a dense layer takes a vector, not .* \(2, 2\): put"
+    ):
+        jp.Network((jp.tanh(), jp.dense(3)), (2, 2))
 
 
 def test_a_layer_that_keeps_its_contract_is_taken_whatever_its_shapes():
