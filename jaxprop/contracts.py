@@ -59,7 +59,7 @@ def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Par
 
     def arrays(name: str, tree: Any) -> Any:
         for leaf in jax.tree.leaves(tree):
-            if not isinstance(leaf, jax.Array):
+            if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
                 raise BadInput(f"{name} hold a {type(leaf).__name__}: expected arrays")
         return tree
 
