@@ -28,6 +28,7 @@ from jaxprop.run.checkpoints import (
     save_checkpoint,
 )
 from jaxprop.run.devices import Device, deterministic_options
+from jaxprop.run.parameters import SAVED_TYPES
 from jaxprop.run.placement import make_mesh
 from jaxprop.run.processes import all_equal, join, largest, leads, leave, together
 from jaxprop.run.training_run import Row, Task, advance
@@ -35,7 +36,7 @@ from lab.common import Stop, first_line, progress, run, settings
 from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
 from lab.train_results import leave_results, report_diagnosis, save_figures
 from lab.train_task import Problem, compile_task, pose
-from lab.user_code import absolute, checksum
+from lab.user_code import absolute, checksum, file_name
 
 
 def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
@@ -73,7 +74,8 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     print(f"goes on after step {here.step:,}", flush=True)
-    return here._replace(origin=start.origin, config={**here.config, "network": start.config["network"]})
+    places = {name: start.config[name] for name in ("network", "cost")}  # where the user's files are now
+    return here._replace(origin=start.origin, config={**here.config, **places})
 
 
 def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
@@ -117,11 +119,16 @@ def begin(
     steps = config["epochs"] * jp.steps_per_epoch(len(problem.train.labels), options.batch_size)
     optimizer = make_optimizer(options, config["learning_rate"], steps)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
-    state = jp.init_state(problem.network.init(init_key), optimizer)
+    params = problem.network.init(init_key)
+    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
+    if len(dtypes) != 1 or dtypes[0] not in SAVED_TYPES:
+        given = " and ".join(dtypes) or "nothing"
+        raise jp.BadInput(f"the parameters are {given}: expected one of {', '.join(SAVED_TYPES)} throughout")
+    state = jp.init_state(params, optimizer)
     known = {
         "sizes": problem.sizes,
         "layers": repr(problem.network),
-        "dtype": str(jnp.result_type(*jax.tree.leaves(state.params))),
+        "dtype": dtypes[0],
         "examples": fingerprint(problem.train),
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
@@ -133,7 +140,7 @@ def begin(
 def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Checkpoint) -> None:
     """The parameters, with what `predict.py` needs to know of the network."""
     if problem.sizes is None:
-        facts = {"made_by": options.network}
+        facts = {"made_by": here.config["network"]}
     else:
         facts = {"sizes": problem.sizes, "activation": options.activation}
     jp.save_params(path, problem.network, here.state.params, **facts)
@@ -141,7 +148,7 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
 
 def main(options: TrainOptions) -> int:
     epochs, rate = epochs_and_rate(options)
-    own = {"network": absolute(options.network), "cost": absolute(options.cost)}
+    own = {"network": absolute(options.network), "cost": absolute(options.cost), "cost_name": file_name(options.cost)}
     config = {**settings(options), **own, "epochs": epochs, "learning_rate": rate}
     found = newest_checkpoint(options.resume) if options.resume else None
     if found:

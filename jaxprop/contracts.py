@@ -27,6 +27,17 @@ def check_layers(layers: tuple[Layer, ...], in_shape: Shape) -> tuple[Params, Sh
     return tuple(params_like), x.shape
 
 
+def shapes_of(tree: Any) -> Any:
+    """The same tree with a shape in place of each array; a number of Python's own has the shape ()."""
+    return jax.tree.map(lambda leaf: getattr(leaf, "shape", ()), tree)
+
+
+def like(tree: Any, other: Any) -> bool:
+    """Whether two trees have the same structure, and arrays of the same shapes."""
+    shapes = [[getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(each)] for each in (tree, other)]
+    return jax.tree.structure(tree) == jax.tree.structure(other) and shapes[0] == shapes[1]
+
+
 def with_shapes_checked(cost: Cost) -> Cost:
     """The same cost, which raises `BadInput` unless it is one number with a gradient of the shape of the outputs.
 
@@ -70,9 +81,9 @@ def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Par
             raise BadInput(f"forward gives an output of shape {y.shape}, where init said {tuple(out_shape)}")
         dparams, dx = pair("backward", "(dparams, dx)", layer.backward(params, residuals, y))
         dparams = expand(dparams)
-        given, expected = jax.tree.map(jnp.shape, dparams), jax.tree.map(jnp.shape, params)
-        if given != expected or jax.tree.structure(dparams) != jax.tree.structure(params):
-            raise BadInput(f"backward gives derivatives by the parameters of shapes {given}: expected {expected}")
+        if not like(dparams, params):
+            given = f"backward gives derivatives by the parameters of shapes {shapes_of(dparams)}"
+            raise BadInput(f"{given}: expected {shapes_of(params)}")
         if jnp.shape(dx) != x.shape:
             raise BadInput(
                 f"backward gives a derivative by the input of shape {jnp.shape(dx)}: expected {x.shape}, as the input"

@@ -44,6 +44,5 @@ def _squared_error_gradient(a: Float[Array, "*out"], y: Float[Array, "*out"]) ->
     return 2 * (a - y)
 
 
-# The sum over the outputs of the squared difference, not half of it: hence the 2, and steps twice as long as those of
-# the many programs that count half the sum.
+# The sum of the squares, not half of it: hence the 2, and steps twice as long as those of programs that take half.
 squared_error = Cost(value=_squared_error, gradient=_squared_error_gradient)

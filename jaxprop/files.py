@@ -136,6 +136,8 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             about = json.loads(archive.read("about"))
+            if not isinstance(about, dict):
+                raise ValueError(f"about is a {type(about).__name__}")
             names = [name for name in archive.namelist() if name != "about"]
             return {name.removesuffix(".npy"): _read_member(archive, name) for name in names}, about
     except (ValueError, KeyError, zipfile.BadZipFile) as error:

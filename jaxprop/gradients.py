@@ -69,7 +69,7 @@ def per_example(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple
     def values_and_grads(params: Params, batch: Batch) -> tuple[Float[Array, " B"], Grads]:
         network.check_params(params)
         network.check_batch(batch)
-        inputs, targets = map(jnp.asarray, batch)
+        params, (inputs, targets) = jax.tree.map(jnp.asarray, (params, tuple(batch)))
         return jax.vmap(one_example, (None, 0, 0))(params, inputs, targets)
 
     return values_and_grads
@@ -87,6 +87,8 @@ def backprop(network: Network, cost: Cost) -> ValueAndGrad:
         # the outputs: then each dz is needed in one size only, and the temporary memory is a quarter less.
         averaged = cost._replace(gradient=lambda a, y: cost.gradient(a, y) / len(batch[0]))
         values, grads = per_example(network, averaged)(params, batch)
-        return jnp.mean(values), sum_over_examples(grads)
+        total = sum_over_examples(grads)
+        # Of the parameters' types, as autodiff's are: a batch or a cost of a wider type widens what it meets.
+        return jnp.mean(values), jax.tree.map(lambda g, p: g.astype(jnp.result_type(p)), total, params)
 
     return value_and_grad

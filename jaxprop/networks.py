@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxprop.contracts import check_layers
+from jaxprop.contracts import check_layers, like, shapes_of
 from jaxprop.errors import BadInput
 from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
 
@@ -41,7 +41,6 @@ class Network:
             raise BadInput(f"layers are {self.layers!r}: expected one or more Layer records, such as jaxprop.dense(10)")
         in_shape = _whole_numbers("in_shape is", self.in_shape, at_least=0)
         params_like, out_shape = check_layers(layers, in_shape)
-        # What a frozen record derives from its own fields is set once, in this way.
         derived = {"layers": layers, "in_shape": in_shape, "params_like": params_like, "out_shape": out_shape}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -65,6 +64,7 @@ class Network:
         Raises `BadInput` on parameters or an input that do not fit this network, by their shapes and types.
         """
         self.check_params(params, jnp.inexact)
+        params, x = jax.tree.map(jnp.asarray, (params, x))  # as under jit, so that NumPy's numbers do the same
         if jnp.shape(x) != self.in_shape:
             raise BadInput(f"an input has shape {jnp.shape(x)}: this network expects {self.in_shape}, of one example")
         return self.layer.forward(params, x)[0]
@@ -74,8 +74,8 @@ class Network:
 
         kind: what numbers they may be. `jnp.inexact` takes in the complex ones too, by which a complex step is made.
         """
-        given, expected = (jax.tree.map(lambda x: getattr(x, "shape", ()), p) for p in (params, self.params_like))
-        if given != expected or jax.tree.structure(params) != jax.tree.structure(self.params_like):
+        given, expected = shapes_of(params), shapes_of(self.params_like)
+        if not like(params, self.params_like):
             raise BadInput(f"params have shapes {given}: this network expects {expected}")
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if not jnp.issubdtype(jnp.result_type(leaf), kind):
@@ -122,7 +122,7 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
 
 def count_parameters(params: Params) -> int:
     """How many numbers a network learns: 13,002 for `mlp((784, 16, 16, 10))`."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    return sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(params))
 
 
 def _whole_numbers(what: str, numbers: Any, at_least: int) -> tuple[int, ...]:

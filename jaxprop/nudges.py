@@ -45,8 +45,8 @@ def wishes(network: Network, cost: Cost) -> Callable[[Params, Array, Any], tuple
     cost = with_shapes_checked(cost)
 
     def of_one_example(params: Params, x: Array, y: Any) -> tuple[Wishes, ...]:
-        x, y = jnp.asarray(x), jnp.asarray(y)
         network.check_params(params)
+        params, x, y = jax.tree.map(jnp.asarray, (params, x, y))
         network.check_batch((x[None], y[None]))
         signals, residuals = [x], []
         for layer, layer_params in zip(network.layers, params, strict=True):
@@ -72,6 +72,7 @@ def requests(layer: Layer) -> Callable[[Params, Array, Array], Array]:
     """
 
     def of_one_example(params: Params, x: Array, nudge_y: Array) -> Array:
+        params, x = jax.tree.map(jnp.asarray, (params, x))
         y, residuals = layer.forward(params, x)
         alone = jnp.diag(jnp.ravel(nudge_y)).reshape(y.size, *y.shape)  # one output each, the others 0
         asked = jax.vmap(lambda nudge: layer.backward(params, residuals, nudge)[1])(alone)

@@ -1,5 +1,8 @@
 """A layer or a cost that does not keep its contract is named, by shapes alone, before anything is computed."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,3 +100,27 @@ def test_a_cost_of_other_shapes_would_broadcast_and_is_refused(cost, complaint):
                 way(params, batch)
         with pytest.raises(jp.BadInput, match=complaint):
             jp.make_evaluate(network, cost)(params, batch)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(eq=False)
+class NeverEqual:
+    """A container of parameters that is equal to nothing but itself."""
+
+    w: Any
+
+
+def test_parameters_may_lie_in_any_container():
+    def init(key, shape):
+        return NeverEqual(jnp.full(shape, 2.0)), shape
+
+    def backward(params, x, dy):
+        return NeverEqual(dy * x), dy * params.w
+
+    scale = jp.Layer("scale", init, lambda params, x: (params.w * x, x), backward)
+    network = jp.Network((scale,), (3,))
+    params, batch = network.init(jax.random.key(0)), (jnp.ones((2, 3)), jnp.zeros((2, 3)))
+    reference, candidate = jp.autodiff(network, jp.squared_error), jp.backprop(network, jp.squared_error)
+    assert jp.compare(reference, candidate, params, batch).agree
+    with pytest.raises(jp.BadInput, match="params have shapes"):
+        candidate((NeverEqual(jnp.ones(4)),), batch)

@@ -4,13 +4,17 @@ Differences are measured by the largest of mean_i |g_i|, so that cancellation be
 is 450 ulps: a few for each of the at most some hundred terms, and layers, that an element is summed up from.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jaxprop as jp
 from jaxprop.costs import Cost, squared_error
 from jaxprop.gradients import autodiff, backprop, loss, per_example
 from jaxprop.layers import Dense, dense, tanh
@@ -263,3 +267,41 @@ def test_what_is_not_finite_or_overflows_comes_out_as_such_and_raises_nothing(wh
         result = jax.jit(rule(network, squared_error))(params, (inputs, targets))
         cost, *_ = jax.tree.leaves(result)
         assert not jnp.isfinite(cost).all()
+
+
+AT = jp.Layer(
+    "first one off",
+    lambda key, shape: (jnp.ones(shape), shape),
+    lambda params, x: (params.at[0].set(0) * x.at[0].set(1), x),
+    lambda params, x, dy: ((dy * x.at[0].set(1)).at[0].set(0), dy * params.at[0].set(0)),
+)
+
+
+def test_numpys_parameters_and_inputs_reach_the_layers_as_jaxs():
+    """As they do under jit: a layer that works compiled works plainly."""
+    network, params = jp.Network((AT,), (2,)), (np.full(2, 3.0, np.float32),)
+    batch = np.ones((4, 2), np.float32), np.zeros((4, 2), np.float32)
+    ways = [jp.loss, jp.autodiff, jp.backprop, jp.per_example, jp.make_evaluate, jp.average_nudges]
+    for way in ways:
+        function = way(network, jp.squared_error)
+        jax.tree.map(np.testing.assert_array_equal, function(params, batch), jax.jit(function)(params, batch))
+    assert network.apply(params, batch[0][0])[1] == 3
+    found = jp.wishes(network, jp.squared_error)(params, batch[0][0], batch[1][0])[0]
+    nudge_y: Any = np.asarray(found.nudge_y)
+    assert jp.requests(AT)(params[0], batch[0][0], nudge_y).shape == (2, 2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("rule", [jp.autodiff, jp.backprop])
+def test_a_gradient_has_the_types_of_the_parameters_whatever_the_batch_has(rule, dtype):
+    """Or an optimizer with a state could not go on: its velocity has the types of the parameters."""
+    network, momentum = jp.mlp((3, 4, 2)), optax.sgd(0.1, momentum=0.9)
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), network.init(jax.random.key(0)))
+    data = np.ones((6, 3), np.float32), np.zeros((6, 2), np.float32)
+    _, grads = rule(network, jp.squared_error)(params, data)
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(dtype)}
+    epoch = jax.jit(jp.make_epoch(jp.make_step(rule(network, jp.squared_error), momentum)))
+    assert (
+        len(list(jp.fit(epoch, jp.init_state(params, momentum), data, key=jax.random.key(1), batch_size=3, epochs=1)))
+        == 1
+    )

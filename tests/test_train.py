@@ -226,6 +226,14 @@ cost = jp.Cost(
 
 def small():
     return jp.mlp((784, 3))
+
+
+def mixed():
+    def init(key, shape):
+        params, out_shape = jp.dense(10).init(key, shape)
+        return jp.Dense(params.W.astype("float16"), params.b), out_shape
+
+    return jp.Network((jp.dense(10)._replace(name="half", init=init),), in_shape=(784,))
 """
 
 
@@ -250,12 +258,14 @@ def test_a_network_and_a_cost_of_the_users_train_and_go_on(tmp_path, own, capsys
 
     moved = own.rename(tmp_path / "moved.py")
     moved.write_text(f"{OWN}# a remark\n")
-    places = ["--network", f"{moved}:network"]
-    assert run(train.main, train.TrainOptions, ["--resume", str(folder), *places], options_before) == 2
-    assert "--cost is" in capsys.readouterr().err, "the cost has no repr by which it could be known again"
-    moved.rename(own)
-    assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 0
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder)], options_before) == 2
+    assert "own.py:network': expected FILE.py:name with a file that exists" in capsys.readouterr().err
+    (tmp_path / "elsewhere").mkdir()
+    moved = moved.rename(tmp_path / "elsewhere" / own.name)
+    places = ["--network", f"{moved}:network", "--cost", f"{moved}:cost"]
+    assert run(train.main, train.TrainOptions, ["--resume", str(folder), *places], options_before) == 0
     assert "note: a file of --network or --cost has changed since" in capsys.readouterr().err
+    moved.rename(own)
 
     own.write_text(OWN.replace("dense(12)", "dense(112)"))
     monkeypatch.delitem(sys.modules, f"user_code:{own.resolve()}")  # as in a process of its own
@@ -269,6 +279,7 @@ def test_a_network_and_a_cost_of_the_users_train_and_go_on(tmp_path, own, capsys
         (["--network", "{own}:network", "--hidden", "5"], "has all layers: leave --hidden and --activation out"),
         (["--network", "{own}:small"], "have shape (3,): expected (10,), one a digit"),
         (["--network", "{own}:cost"], "--network"),
+        (["--network", "{own}:mixed"], "the parameters are float16 and float32: expected one of float16"),
         (["--cost", "{own}:network"], "is a function: expected a jaxprop.Cost"),
         (["--network", "{own}:absent"], "absent"),
         (["--cost", "nowhere.py:cost"], "--cost"),

@@ -18,6 +18,7 @@ LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 HARMLESS = {
     "archives",
     "checkpoint_every",
+    "cost",  # where its file is; which one it is, `cost_name` says
     "device",
     "devices",
     "figures",

@@ -48,6 +48,11 @@ def absolute(place: str | None) -> str | None:
     return f"{Path(file).resolve()}:{name}"
 
 
+def file_name(place: str | None) -> str | None:
+    """The same place without its folder, `FILE.py:name`; None for none."""
+    return None if place is None else Path(place).name
+
+
 def checksum(place: str) -> str:
     """Of the file that `place` names: tells whether its text has changed."""
     file, _, _ = place.rpartition(":")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Float, PRNGKeyArray
 
@@ -30,6 +31,7 @@ def init_ensemble(
     states = jax.vmap(lambda key: init_state(network.init(key), optimizer))(keys)
     if learning_rates is None:
         return states
+    learning_rates = jnp.asarray(learning_rates)
     if learning_rates.shape != keys.shape:
         raise BadInput(f"learning_rates have shape {learning_rates.shape}: expected one for each of {len(keys)} keys")
     try:

@@ -50,7 +50,8 @@ def fit(
     """Trains for so many epochs and yields (state, metrics) after each call, so that progress and files stay outside.
 
     epoch: from `make_epoch`, compiled by the caller: `jax.jit(make_epoch(step))`. A compiled call is a whole epoch, or
-        `steps_per_call` steps; what is left at the end of an epoch makes a shorter call.
+        `steps_per_call` steps; what is left at the end of an epoch makes a shorter call. It must not donate the state,
+        since `NonFinite` holds the one before.
     data: arrays with a leading axis of N examples: what the epoch's `to_batch` takes rows of.
     key: of the order of the examples; epoch i uses `jax.random.fold_in(key, i)`, whatever came before.
     begin: how many steps the state has behind it. Nothing else needs to be known to go on from there.
@@ -113,7 +114,7 @@ def count_examples(data: Any) -> int:
     """
     if isinstance(data, Examples):
         check_examples(data)
-    arrays = jax.tree_util.tree_leaves_with_path(data)
+    arrays = jax.tree_util.tree_leaves_with_path(data, is_leaf=lambda x: x is None)
     if not isinstance(data, tuple | list) or not arrays:
         raise BadInput(f"data is a {type(data).__name__}: expected a tuple of arrays, such as (inputs, targets)")
     lengths = {}

@@ -14,7 +14,7 @@ from jaxprop.layers import Params
 from jaxprop.networks import Network, mlp
 from jaxprop.verify.comparison import by_path
 
-_FLOATS = ("float16", "float32", "float64")  # those that NumPy can name in a file
+SAVED_TYPES = ("float16", "float32", "float64")  # those that NumPy can name in a file
 
 
 def save_params(path: str | os.PathLike[str], network: Network, params: Params, **facts: Any) -> None:
@@ -80,8 +80,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _check(arrays: Arrays, network: Network, dtype: str, given: str) -> None:
-    if dtype not in _FLOATS:
-        raise BadInput(f"{given} are {dtype}: expected one of {', '.join(_FLOATS)} throughout")
+    if dtype not in SAVED_TYPES:
+        raise BadInput(f"{given} are {dtype}: expected one of {', '.join(SAVED_TYPES)} throughout")
     expected = {name: f"{dtype} of shape {leaf.shape}" for name, leaf in by_path(network.params_like).items()}
     found = {name: f"{array.dtype} of shape {array.shape}" for name, array in arrays.items()}
     for name in sorted(expected.keys() | found.keys()):

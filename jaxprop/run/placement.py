@@ -85,9 +85,12 @@ def in_one_message(value_and_grad: ValueAndGrad, mesh: Mesh) -> ValueAndGrad:
     def averaged(params: Params, batch: Batch) -> tuple[Array, Grads]:
         if jax.process_count() == 1 and count_parameters(params) > _LONG:
             return value_and_grad(params, batch)
+        if len(batch[0]) % mesh.size:
+            raise BadInput(f"a mini-batch has {len(batch[0])} examples: expected a multiple of {mesh.size} devices")
         parts = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
         rows = jax.vmap(lambda part: ravel_pytree(value_and_grad(params, part))[0])(parts)
-        _, as_tree = ravel_pytree((jnp.zeros((), rows.dtype), params))
+        whole = jax.eval_shape(value_and_grad, params, batch)
+        _, as_tree = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole))
         return as_tree(jnp.mean(rows, axis=0))
 
     return averaged

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxprop.errors import BadInput
-from jaxprop.structured import mean_over_examples
+from jaxprop.structured import Outer, expand, is_structured, mean_over_examples
 from jaxprop.verify.report import Comparison, LeafComparison
 
 Leaves = dict[str, np.ndarray]  # each under its path in the tree
@@ -95,7 +95,14 @@ def per_example_scale(values_and_grads: ValueAndGrad, params: Any, batch: Any) -
     """
     with jax.default_matmul_precision(_PRECISION):
         _, grads = values_and_grads(params, batch)
-        return jax.tree.map(jnp.max, mean_over_examples(jax.tree.map(jnp.abs, grads)))
+        return jax.tree.map(_largest_mean, grads, is_leaf=is_structured)
+
+
+def _largest_mean(grads: Any) -> jax.Array:
+    """The largest element of the mean over the examples of |gradient|, of one leaf."""
+    if isinstance(grads, Outer):  # whose absolute value is the outer product of those of its factors
+        return jnp.max(mean_over_examples(jax.tree.map(jnp.abs, grads)))
+    return jnp.max(jnp.mean(jnp.abs(expand(grads)), axis=0))
 
 
 def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> tuple[Any, Any]:

@@ -74,7 +74,7 @@ def test_a_row_is_made_where_it_saves_time(monkeypatch, processes, numbers, part
     batch = jnp.arange(8.0).reshape(4, 2), jnp.ones(4)
     mesh: Any = SimpleNamespace(size=2)  # of which nothing else is asked
     value, grad = in_one_message(value_and_grad, mesh)(jnp.ones(numbers), batch)
-    assert seen == [(2, 2) if parts else (4, 2)]
+    assert seen[0] == ((2, 2) if parts else (4, 2))
     assert value == 3.5
     assert grad.shape == (numbers,)
 
@@ -91,3 +91,16 @@ def test_a_mini_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can(mo
         make_mesh(None, 100)
     with pytest.raises(BadInput, match="batch_size is 3: 8 devices share it evenly if it is 8"):
         make_mesh(8, 3)
+
+
+def test_parts_that_are_not_equal_are_refused_and_each_type_comes_back_as_it_was():
+    mesh: Any = SimpleNamespace(size=2)
+
+    def value_and_grad(params, batch):
+        return jnp.mean(batch[0]), {"half": jnp.ones(2, jnp.bfloat16), "single": jnp.ones(3)}
+
+    params = {"half": jnp.ones(2, jnp.bfloat16), "single": jnp.ones(3)}
+    _, grads = in_one_message(value_and_grad, mesh)(params, (jnp.ones((4, 2)), jnp.ones(4)))
+    assert (grads["half"].dtype, grads["single"].dtype) == (jnp.bfloat16, jnp.float32)
+    with pytest.raises(BadInput, match="a mini-batch has 3 examples: expected a multiple of 2 devices"):
+        in_one_message(value_and_grad, mesh)(params, (jnp.ones((3, 2)), jnp.ones(3)))

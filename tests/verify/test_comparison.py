@@ -1,6 +1,7 @@
 """Two gradients, leaf by leaf: what agrees, what fails and by which name, and what cannot be compared."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -327,3 +328,27 @@ def test_the_angle_does_not_depend_on_the_size_of_the_numbers(size):
 def test_zeros_have_no_direction():
     assert angle_between(np.zeros(3), np.ones(3)) is None
     assert angle_between(np.ones(3), np.zeros(3)) is None
+
+
+class Difference(NamedTuple):
+    """A structured gradient of one's own: one number less another, whose absolute value is not that of its parts."""
+
+    plus: jax.Array
+    minus: jax.Array
+
+    def expand(self):
+        return self.plus - self.minus
+
+    def sum_over_examples(self):
+        return jnp.sum(self.plus - self.minus, axis=0)
+
+    def norm_squared(self):
+        return jnp.sum((self.plus - self.minus) ** 2)
+
+
+def test_the_scale_of_structured_gradients_is_that_of_what_they_stand_for():
+    def values_and_grads(params, batch):
+        return jnp.zeros(2), (Difference(jnp.array([[1.0, -2.0], [3.0, 4.0]]), jnp.array([[1.0, 2.0], [3.0, -4.0]])),)
+
+    (scale,) = per_example_scale(values_and_grads, (jnp.zeros(2),), ())
+    assert scale == 6, "the mean of |0|, |0| and that of |-4|, |8|"
