@@ -301,7 +301,5 @@ def test_a_gradient_has_the_types_of_the_parameters_whatever_the_batch_has(rule,
     _, grads = rule(network, jp.squared_error)(params, data)
     assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(dtype)}
     epoch = jax.jit(jp.make_epoch(jp.make_step(rule(network, jp.squared_error), momentum)))
-    assert (
-        len(list(jp.fit(epoch, jp.init_state(params, momentum), data, key=jax.random.key(1), batch_size=3, epochs=1)))
-        == 1
-    )
+    calls = jp.fit(epoch, jp.init_state(params, momentum), data, key=jax.random.key(1), batch_size=3, epochs=1)
+    assert [metrics.step for _, metrics in calls] == [2]
