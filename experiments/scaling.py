@@ -107,11 +107,14 @@ def apart(a: Float[jax.Array, "*s"], b: Float[jax.Array, "*s"]) -> float:
 def claims(found: list[Scaled]) -> list[Claim]:
     return [
         Claim(
-            "", f"the parameters after {STEPS} steps on many devices are off those of one by, of their scale",
-            max(each.furthest for each in found), "at most", 1e-5,
+            statement="",
+            claim=f"the parameters after {STEPS} steps on many devices are off those of one by, of their scale",
+            measured=max(each.furthest for each in found),
+            relation="at most",
+            reference=1e-5,
             because="float32: some roundings of 6e-8 a step, of gradients that are larger than what is left of them",
         )
-    ]  # fmt: skip
+    ]
 
 
 def tables(found: list[Scaled]) -> dict[str, list[dict[str, Any]]]:

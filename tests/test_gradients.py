@@ -145,8 +145,20 @@ def test_nothing_in_backprop_calls_the_differentiation_of_jax(monkeypatch):
     def refuse(*args, **kwargs):
         raise DifferentiatedError
 
-    for name in ("grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "custom_vjp", "custom_jvp",
-                 "jacfwd", "jacrev", "hessian", "custom_gradient"):  # fmt: skip
+    for name in (
+        "grad",
+        "value_and_grad",
+        "vjp",
+        "jvp",
+        "linearize",
+        "linear_transpose",
+        "custom_vjp",
+        "custom_jvp",
+        "jacfwd",
+        "jacrev",
+        "hessian",
+        "custom_gradient",
+    ):
         monkeypatch.setattr(jax, name, refuse)
     network = mlp((3, 2, 2), "relu")
     params, batch = some_point(network, 2)

@@ -54,9 +54,11 @@ def test_the_wishes_of_a_network_worked_by_hand():
     #  z2 = (3*2 - 2*3, 1*2 - 1*3 + 1) = (0, 0), so a2 = (1/2, 1/2), where the slope of the sigmoid is 1/4
     #  wished for: the first up to 1, the second down to 0.  2 (y - a) = (1, -1), and for z2 a quarter of that
     params = (
-        Dense(jnp.array([[1.0, -1.0], [2.0, 1.0]]), jnp.array([3.0, -1.0])), (),
-        Dense(jnp.array([[3.0, -2.0], [1.0, -1.0]]), jnp.array([0.0, 1.0])), (),
-    )  # fmt: skip
+        Dense(jnp.array([[1.0, -1.0], [2.0, 1.0]]), jnp.array([3.0, -1.0])),
+        (),
+        Dense(jnp.array([[3.0, -2.0], [1.0, -1.0]]), jnp.array([0.0, 1.0])),
+        (),
+    )
     network = jp.mlp((2, 2, 2), "relu")
     wishes = jax.jit(jp.wishes(network, jp.squared_error))
     found = wishes(params, jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))

@@ -237,8 +237,14 @@ def test_a_nan_in_any_one_array_gives_the_same_plainly_and_compiled(name):
 def examine(function, compiled, good, kinds=KINDS, calls=10, derandomize=True) -> None:
     """So many calls, each with one array spoiled, always the same ones unless told otherwise."""
 
-    @settings(max_examples=calls, deadline=None, derandomize=derandomize, database=None, phases=[Phase.generate],
-              suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
+    @settings(
+        max_examples=calls,
+        deadline=None,
+        derandomize=derandomize,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(spoiled_arguments(good, kinds))
     def examined(arguments):
         assert_pure(function, compiled, arguments)
