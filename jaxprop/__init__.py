@@ -19,15 +19,9 @@ from jaxprop.structured import Outer, Structured, expand, mean_over_examples, no
 from jaxprop.training import Outcome, State, init_state, make_epoch, make_step
 from jaxprop.verify.checking import Check, check, check_rule
 from jaxprop.verify.comparison import compare, per_example_scale
+from jaxprop.verify.differences import central_differences, finite_differences
 from jaxprop.verify.finite import checked
-from jaxprop.verify.oracles import (
-    central_differences,
-    complex_step,
-    finite_differences,
-    forward_mode,
-    hvp,
-    in_float64,
-)
+from jaxprop.verify.oracles import complex_step, forward_mode, hvp, in_float64
 from jaxprop.verify.report import Comparison
 from jaxprop.verify.suite import Probe, probe_networks, probes_for
 

@@ -16,17 +16,25 @@ from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
 from jaxprop.verify.comparison import ValueAndGrad, compare, dtype_of
-from jaxprop.verify.report import Comparison, LeafComparison, as_text
+from jaxprop.verify.report import TABLE_STYLE, Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import Probe, probe_networks, probes_for
 
+# How many notes a table shows.
+_NOTES = 10
 Rule = Callable[[Network, Cost], ValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A comparison for each probe, first in float64, then in float32. `print` shows it; `to_dict` is for JSON."""
+    """A comparison for each probe, first in float64, then in float32. It is true where all agree, as `agree` is.
+
+    `print` shows it; `to_dict` is for JSON.
+    """
 
     results: tuple[tuple[str, Comparison], ...]  # the probe's name, and what was found there
+
+    def __bool__(self) -> bool:
+        return self.agree
 
     @property
     def agree(self) -> bool:
@@ -64,7 +72,10 @@ class Check:
             # Of a chain of layers the last one comes last in the tree; of a dictionary, the last name.
             why = ", the nearest to the output" if first.startswith("[") and first[1].isdigit() else ""
             title = f"They do NOT agree: look at {escape(first)} first{why}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = Table(title=title, box=box.SIMPLE_HEAD, **TABLE_STYLE)
+        notes = [f"{name}, {found.dtype}: {note}" for name, found in self.results for note in found.notes]
+        more = [f"and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
+        table.caption = Text("\n".join(notes[:_NOTES] + more)) if notes else None
         for heading in ("leaf", "failed", "scaled difference, worst", "where", "verdict there"):
             table.add_column(heading)
         for path in self.leaves:
@@ -74,7 +85,7 @@ class Check:
             scaled = "" if leaf.scaled_difference is None else f"{leaf.scaled_difference:.2g}"
             where = f"{name}, {comparison.dtype}"
             verdict = Text(leaf.verdict, style="red" if failed else "green")
-            table.add_row(escape(path), f"{failed} of {len(found)}", scaled, where, verdict)
+            table.add_row(escape(path), f"{failed} of {len(found)}", scaled, escape(where), verdict)
         return table
 
     def __str__(self) -> str:
@@ -90,6 +101,7 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         the dtype that is tried; whatever else a batch holds stays as it is.
 
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does, naming the probe, and on no probes.
+    What a function raised is the cause of that.
     """
     results = []
     if isinstance(probes, Probe) or not isinstance(probes, Iterable):
@@ -104,7 +116,9 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
                     params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
                     results.append((probe.name, compare(reference, candidate, params, batch)))
                 except BadInput as error:
-                    raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
+                    where = f"at the probe {probe.name!r} in {jnp.dtype(dtype)}"
+                    # The cause is what somebody's function raised, if that is what has happened.
+                    raise BadInput(f"{where}: {error}") from (error.__cause__ or error)
     if not results:
         raise BadInput("there are no probes: expected one or more, as from jaxprop.probes_for(network)")
     return Check(tuple(results))
@@ -130,6 +144,8 @@ def _badness(leaf: LeafComparison) -> tuple[bool, float]:
 def _cast(tree: Any, dtype: Any) -> Any:
     def leaf(x: Any) -> Any:
         given = dtype_of(x)
+        if jnp.issubdtype(given, jax.dtypes.extended):  # keys of random numbers
+            return x
         if given.hasobject:
             raise BadInput(f"it holds a {type(x).__name__}: expected arrays of numbers")
         return jnp.asarray(x, dtype) if jnp.issubdtype(given, jnp.floating) else jnp.asarray(x)

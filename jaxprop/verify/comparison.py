@@ -1,26 +1,54 @@
 """Do two gradients agree? Leaf by leaf: a bias of ten numbers cannot hide behind a matrix of a hundred thousand.
 
-In the order of reading: `compare`; what may be compared; one leaf against another, by largest difference, scaled
-difference, angle and ulps.
+In the order of reading: `compare`; calling somebody's function, and what may come back; the names of leaves; what may be
+compared; one leaf against another, by largest difference, scaled difference, angle and ulps.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxprop.errors import BadInput
 from jaxprop.structured import Outer, expand, is_structured, mean_over_examples
 from jaxprop.verify.report import Comparison, LeafComparison
 
-Leaves = dict[str, np.ndarray]  # each under its path in the tree
 ValueAndGrad = Callable[[Any, Any], tuple[Any, Any]]  # of anybody's: any parameters, any batch
+# Where a leaf is in its tree: its path, and how many leaves before it have the same path. A node that somebody has
+# registered may give two children one name.
+Key = tuple[tuple[Any, ...], int]
+Leaves = dict[Key, np.ndarray]
+
+
+class Measured(NamedTuple):
+    """A gradient that was measured, with how far each number of it may be off: trees like the parameters."""
+
+    value: Float[Array, ""]
+    grads: Any
+    errors: Any
+    bends: Any  # of bools: the loss has a kink or a jump there, so that there is nothing to measure
+
+
+@dataclasses.dataclass(frozen=True)
+class Measuring:
+    """A `value_and_grad` that also knows its errors. As the reference of `compare` it is judged by these."""
+
+    measured: Callable[[Any, Any], Measured]
+
+    def __call__(self, params: Any, batch: Any) -> tuple[Any, Any]:
+        found = self.measured(params, batch)
+        return found.value, found.grads
+
 
 # Why these: see `compare`.
 _TOLERANCES = {"float64": 1e-11, "float32": 1e-4, "float16": 0.15, "bfloat16": 0.25}
+_MEASURED = 1e-6
 _PRECISION = "highest"
 
 
@@ -34,8 +62,12 @@ def compare(
 ) -> Comparison:
     """Calls both functions `(params, batch) -> (value, grads)` at one point, and says where they part.
 
-    A leaf agrees if max |reference - candidate| <= tolerance * scale. The value is compared in the same way.
+    A leaf agrees if max |reference - candidate| <= tolerance * scale. The value is compared in the same way. The result
+    is true where all agree, so that `assert jaxprop.compare(...)` is a test; `.agree` says the same.
 
+    reference: of `jaxprop.finite_differences(loss)`, mostly inside `jaxprop.in_float64`, the estimated errors count
+        too: |reference - candidate| <= tolerance * scale + error, coordinate by coordinate. Where the loss bends or
+        jumps at the point itself, there is nothing to measure: such coordinates are named in `notes`, and not judged.
     params: any pytree of float arrays. A gradient has its paths, shapes and dtypes: a candidate that has not, or that
         holds a NaN or an infinity, fails with a verdict that names the leaf. The reference may be of a wider dtype.
     batch: any pytree.
@@ -46,42 +78,58 @@ def compare(
         largest |reference|. In float64 and float32 the defaults leave room for that: 1e-11, for sums that cancel to
         1/10,000; 1e-4, to 1/200. In the half types they do not: float16 0.15, for sums that cancel to 1/40, and
         bfloat16 0.25, to 1/8, can tell a wrong sign or a factor of 2 and no more, and a leaf that cancels further needs
-        a scale.
+        a scale. Beside finite differences at least 1e-6: they keep nine digits of a smooth loss, and a mistake leaves
+        none or two.
     scale: what differences are measured by: a number, or a pytree like the gradients with a number for each leaf. By
         default the largest |reference| in the leaf. `per_example_scale` is the better yardstick where per-example
         gradients are at hand, since no cancellation between examples shortens it: tolerance=1e-13 is ample with it.
         With a scale of 0 the two must be equal. By default that is a leaf of zeros: a dead ReLU passes back nothing.
 
     Both functions are called as they are (jit them first where that pays), with matrix products at the highest
-    precision: TensorFloat-32, with its ten bits, is the classic false alarm.
+    precision: TensorFloat-32, with its ten bits, is the classic false alarm. Each gets copies of NumPy's arrays, and
+    what the reference gives is copied before the candidate is called. Where they do not agree both are called once
+    more, and `notes` says if one of them does not give the same again.
 
     Raises `BadInput` on parameters that are not floats, an empty batch, a reference that is not finite or not like
-    `params`, and a tolerance or scale that is not a finite number of at least 0.
+    `params`, a tolerance or scale that is not a finite number of at least 0, a point where the loss bends along every
+    parameter, and on a function that raises something (kept as the cause), changes its arguments, or returns no pair.
     """
     dtypes = check_point(params, batch)
-    tolerances = {path: _default_tolerance(dtype) if tolerance is None else tolerance for path, dtype in dtypes.items()}
+    names = names_of(dtypes)
+    least = _MEASURED if _knows_errors(reference) else 0.0
+    tolerances = {
+        key: max(_default_tolerance(dtype), least) if tolerance is None else tolerance for key, dtype in dtypes.items()
+    }
     check_number("tolerance", max(tolerances.values()))
     with jax.default_matmul_precision(_PRECISION):
-        reference_value, reference_grads = _call("reference", reference, params, batch)
-        candidate_value, candidate_grads = _call("candidate", candidate, params, batch)
-    wanted = on_host(reference_grads)
-    given = on_host(candidate_grads)
-    check_reference(reference_value, wanted, params)
-    scales = check_scale(scale, wanted)
+        wanted = _call("reference", reference, params, batch)
+        check_reference(wanted.value, wanted.grads, params)
+        scales = check_scale(scale, wanted.grads)
+        given = _call("candidate", candidate, params, batch)
 
-    leaves = [_extra(path, a) for path, a in given.items() if path not in wanted]
-    leaves += [
-        compare_leaf(path, b, given.get(path), dtypes[path], tolerances[path], scales[path])
-        for path, b in wanted.items()
-    ]
-    value = _compare_values(reference_value, candidate_value, max(tolerances.values()))
+    extra = [key for key in given.grads if key not in wanted.grads]
+    leaves = [_extra(name, given.grads[key]) for key, name in names_of(extra, taken=names.values()).items()]
+    for key, b in wanted.grads.items():
+        errors = None if wanted.errors is None else (wanted.errors[key], wanted.bends[key])
+        leaves.append(
+            compare_leaf(names[key], b, given.grads.get(key), dtypes[key], tolerances[key], scales[key], errors)
+        )
+    value = _compare_values(wanted.value, given.value, max(tolerances.values()))
+    agree = value.agree and all(leaf.agree for leaf in leaves)
+    notes = _note_on_kinks(leaves)
+    if not agree:
+        for name, function, before in (("reference", reference, wanted), ("candidate", candidate, given)):
+            if not _knows_errors(function):
+                with jax.default_matmul_precision(_PRECISION):
+                    notes += _note_on_repeats(name, before, _call(name, function, params, batch), tolerances)
     return Comparison(
-        agree=value.agree and all(leaf.agree for leaf in leaves),
+        agree=agree,
         value=value,
         leaves=tuple(leaves),
         dtype=", ".join(sorted({str(dtype) for dtype in dtypes.values()})),
-        device=_device(candidate_value, reference_value),
+        device=given.device or wanted.device or "the host, by NumPy",
         matmul_precision=_PRECISION,
+        notes=tuple(notes),
     )
 
 
@@ -105,11 +153,135 @@ def _largest_mean(grads: Any) -> jax.Array:
     return jnp.max(jnp.mean(jnp.abs(expand(grads)), axis=0))
 
 
-def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> tuple[Any, Any]:
-    result = function(params, batch)
+# Calling somebody's function
+
+
+class _Result(NamedTuple):
+    """What a function returned, copied to the host: nothing that is called later can change it."""
+
+    value: np.ndarray
+    grads: Leaves
+    errors: Leaves | None  # of a reference that was measured; else None, and then there are no bends
+    bends: Leaves
+    device: str | None
+
+
+def _knows_errors(function: ValueAndGrad) -> bool:
+    # Compiled by `jax.jit` it is no `Measuring`, and still has what that has.
+    return hasattr(function, "measured")
+
+
+def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> _Result:
+    point = _copied({"params": params, "batch": batch})
+    measured = getattr(function, "measured", None) if name == "reference" else None
+    try:
+        with np.errstate(all="ignore"):  # what overflows shows in the result
+            result = (measured or function)(point["params"], point["batch"])
+    except BadInput:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "nothing")
+        raise BadInput(f"the {name} raised {type(error).__name__}, which says: {said}") from error
+    _check_unchanged(name, {"params": params, "batch": batch}, point)
+    if isinstance(result, Measured):
+        bends = on_host(result.bends)
+        return _Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
+    value, grads = _pair(name, result, params)
+    return _Result(as_array(value), on_host(grads), None, {}, _device(value))
+
+
+def _copied(tree: Any) -> Any:
+    """New containers, and new arrays for those of NumPy, which anybody may write into."""
+    return jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, tree)
+
+
+def _check_unchanged(name: str, given: Any, after: Any) -> None:
+    """Raises `BadInput` if a function has written into what it was given, or used it up."""
+    remedy = "a gradient leaves its arguments as they are; let it work on a copy"
+    if jax.tree.structure(given) != jax.tree.structure(after):
+        raise BadInput(f"the {name} added to its arguments or took something away: {remedy}")
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(given), jax.tree.leaves(after), strict=True):
+        where = f"{path[0].key}{jax.tree_util.keystr(path[1:])}"
+        if isinstance(x, np.ndarray):
+            same = isinstance(y, np.ndarray) and (x.dtype, x.shape) == (y.dtype, y.shape)
+            same = same and x.tobytes() == y.tobytes()
+        else:
+            same = x is y
+        if not same:
+            raise BadInput(f"the {name} changed {where} in place: {remedy}")
+        if isinstance(x, jax.Array) and x.is_deleted():
+            raise BadInput(f"the {name} used up the memory of {where}: compile it without donate_argnums")
+
+
+def _pair(name: str, result: Any, params: Any) -> tuple[Any, Any]:
+    """The value and the gradient. Raises `BadInput` where that is not what was returned, and says what it looks like."""
+
+    def refusal(what: str, hint: str = "") -> BadInput:
+        hint = hint and f"; {hint}"
+        return BadInput(f"the {name} returned {what}: expected a pair (value, grads){hint}")
+
+    what = "None" if result is None else f"a {type(result).__name__}"
+    if result is None:
+        raise refusal(what, "is a return missing?")
+    if _is_number(result):
+        raise refusal(what, "of a loss, jax.value_and_grad(loss) makes one")
+    alone = "this looks like the gradient alone: return the value before it"
     if not isinstance(result, tuple) or len(result) != 2:
-        raise BadInput(f"the {name} returned a {type(result).__name__}: expected a pair (value, grads)")
-    return result
+        raise refusal(what, alone if _is_like(result, params) else "")
+    value, grads = result
+    if not _is_like(grads, params):
+        if _is_like(value, params) and _is_number(grads):
+            raise refusal("a pair (grads, value)", "swap the two")
+        if _is_like(result, params):
+            raise refusal(what, alone)
+    elif isinstance(value, tuple) and value and _is_number(value[0]):
+        raise refusal("the value with something beside it", "return the value alone, without what has_aux keeps")
+    return value, grads
+
+
+def _is_number(x: Any) -> bool:
+    return not isinstance(x, dict | list | tuple | str) and as_array(x).dtype != object and np.shape(x) == ()
+
+
+def _is_like(tree: Any, params: Any) -> bool:
+    """Whether a tree has the leaves of the parameters, with their shapes."""
+    shapes = {key: leaf.shape for key, leaf in on_host(tree).items()}
+    return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}
+
+
+def _note_on_kinks(leaves: Iterable[LeafComparison]) -> list[str]:
+    """Which coordinates were not judged. Raises `BadInput` where that is all of them."""
+    leaves = list(leaves)
+    unjudged = sum(leaf.unjudged for leaf in leaves)
+    coordinates = sum(math.prod(leaf.shape) for leaf in leaves)
+    if not unjudged:
+        return []
+    if unjudged == coordinates:
+        raise BadInput(
+            f"the loss bends or jumps at this point along each of its {coordinates} parameters, so differences have "
+            "nothing to measure: try another point, such as parameters that are not 0"
+        )
+    named = [name_of(leaf.path, at) for leaf in leaves for at in leaf.kinks]
+    more = unjudged - len(named[:_NAMED])
+    named = named[:_NAMED] + ([f"and {more} more"] if more else [])
+    return [f"kink here, not judged: {unjudged} of {coordinates} coordinates: {', '.join(named)}"]
+
+
+def _note_on_repeats(name: str, before: _Result, again: _Result, tolerances: Mapping[Key, float]) -> list[str]:
+    """Whether a function that is called twice with the same numbers gives the same, as far as is tolerated."""
+    pairs = [("its value", before.value, again.value, max(tolerances.values()))]
+    names = names_of(before.grads)
+    pairs += [(names[key], x, again.grads.get(key), tolerances.get(key, 0.0)) for key, x in before.grads.items()]
+    for where, first, second, tolerance in pairs:
+        if not jnp.issubdtype(first.dtype, jnp.floating) or not np.isfinite(first.astype(np.float64)).all():
+            continue
+        found = compare_leaf(where, first, second, first.dtype, tolerance, scale=None)
+        if not found.agree:
+            reason = "is there chance in it, as of dropout, or does it keep something from call to call?"
+            return [
+                f"the {name} is not repeatable: called twice with the same numbers, {where} {found.verdict}; {reason}"
+            ]
+    return []
 
 
 def _default_tolerance(dtype: np.dtype) -> float:
@@ -118,10 +290,10 @@ def _default_tolerance(dtype: np.dtype) -> float:
     return _TOLERANCES[str(dtype)]
 
 
-def _compare_values(reference: Any, candidate: Any, tolerance: float) -> LeafComparison:
-    b = np.asarray(reference)
-    a = np.asarray(candidate)
+def _compare_values(b: np.ndarray, a: np.ndarray, tolerance: float) -> LeafComparison:
     # A value may be summed up in a wider type than that of the parameters, but it is a real number.
+    if a.dtype == np.longdouble:  # wider than anything that ulps are counted in
+        a = a.astype(np.float64)
     dtype = a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else b.dtype
     return compare_leaf("value", b, a, dtype, tolerance, scale=None)
 
@@ -131,23 +303,76 @@ def _extra(path: str, a: np.ndarray) -> LeafComparison:
     return LeafComparison(path, a.shape, str(a.dtype), tolerance=0.0, agree=False, verdict=verdict)
 
 
-def _device(*values: Any) -> str:
-    """Of the first that is on one: the truth that a candidate is held against may have come back to the host."""
-    for x in values:
-        if isinstance(x, jax.Array):
-            return ", ".join(f"{device.platform} ({device.device_kind})" for device in x.devices())
-    return "the host, by NumPy"
+def _device(value: Any) -> str | None:
+    """Where a result lies; None for the host: the truth that a candidate is held against may have come back to it."""
+    if isinstance(value, jax.Array):
+        return ", ".join(f"{device.platform} ({device.device_kind})" for device in value.devices())
+    return None
+
+
+# Leaves and their names
+
+
+def keyed(tree: Any) -> dict[Key, Any]:
+    """The leaves of a tree by where they are: no two share a place, whatever their names look like in print."""
+    try:
+        leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    except ValueError as error:  # such as a dictionary whose keys cannot be put in order
+        said = next(iter(str(error).splitlines()), "nothing")
+        raise BadInput(f"a tree cannot be taken apart by JAX, which says: {said}") from error
+    seen: Counter[Any] = Counter()
+    found = {}
+    for path, leaf in leaves:
+        found[path, seen[path]] = leaf
+        seen[path] += 1
+    return found
+
+
+def names_of(keys: Iterable[Key], taken: Iterable[str] = ()) -> dict[Key, str]:
+    """A name to print for each place, as `[0].W`; a tree that is one array has the name "all".
+
+    Where two would look alike, or like one that is taken, the later ones are numbered: `['a']`, `['a'] (2)`.
+    """
+    used = set(taken)
+    names = {}
+    for key in keys:
+        path, _ = key
+        plain = jax.tree_util.keystr(path) or "all"
+        name = plain
+        count = 1
+        while name in used:
+            count += 1
+            name = f"{plain} ({count})"
+        used.add(name)
+        names[key] = name
+    return names
+
+
+def name_of(path: str, index: tuple[int, ...]) -> str:
+    """The name of one number of a leaf, as `[0].W[3, 5]`; a leaf that is one number is called by its own."""
+    return f"{path}{list(index)}" if index else path
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree, each under its path, as `[0].W`; a tree that is one array has the path "all"."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path) or "all": leaf for path, leaf in leaves}
+    """The leaves of a tree, each under its name, as `[0].W`; a tree that is one array has the name "all"."""
+    found = keyed(tree)
+    names = names_of(found)
+    return {names[key]: leaf for key, leaf in found.items()}
 
 
 def on_host(tree: Any) -> Leaves:
-    """The leaves of a tree as NumPy arrays, each under its path."""
-    return {path: np.asarray(leaf) for path, leaf in by_path(tree).items()}
+    """The leaves of a tree, copied to NumPy arrays, by where they are."""
+    return {key: as_array(leaf) for key, leaf in keyed(tree).items()}
+
+
+def as_array(x: Any) -> np.ndarray:
+    """A copy in NumPy. What is no array of anything, as a ragged list or a dictionary, is put into one of objects."""
+    try:
+        return np.array(x)
+    except (TypeError, ValueError):
+        box = np.empty((), object)
+        box[()] = x
+        return box
 
 
 def dtype_of(leaf: Any) -> np.dtype:
@@ -160,63 +385,81 @@ def dtype_of(leaf: Any) -> np.dtype:
         return np.dtype(object)
 
 
-def check_point(params: Any, batch: Any) -> dict[str, np.dtype]:
+# What may be compared
+
+
+def check_point(params: Any, batch: Any) -> dict[Key, np.dtype]:
     """The dtype of each parameter. Raises `BadInput` if one is not a float, there is none, or the batch is empty."""
-    dtypes = {path: dtype_of(leaf) for path, leaf in by_path(params).items()}
+    leaves = keyed(params)
+    names = names_of(leaves)
+    dtypes = {key: dtype_of(leaf) for key, leaf in leaves.items()}
     if not dtypes:
         raise BadInput("params hold no array: expected a tree with at least one parameter")
-    for path, dtype in dtypes.items():
+    for key, dtype in dtypes.items():
         if not jnp.issubdtype(dtype, jnp.floating):
-            raise BadInput(f"parameter {path} is {dtype}: expected floats, since nothing else has a gradient")
+            raise BadInput(f"parameter {names[key]} is {dtype}: expected floats, since nothing else has a gradient")
     for path, x in by_path(batch).items():
-        if np.size(x) == 0:
+        if 0 in np.shape(x):
             raise BadInput(f"the batch is empty: its array {path} has shape {np.shape(x)}; expected an example or more")
     return dtypes
 
 
-def check_reference(value: Any, grads: Leaves, params: Any) -> None:
+def check_reference(value: np.ndarray, grads: Leaves, params: Any) -> None:
     """Raises `BadInput` unless the reference is one number and a gradient like the parameters, and finite."""
-    expected = {path: np.shape(leaf) for path, leaf in by_path(params).items()}
-    given = {path: leaf.shape for path, leaf in grads.items()}
-    if given != expected:
+    wanted = keyed(params)
+    names = names_of(wanted)
+    expected = {names[key]: np.shape(leaf) for key, leaf in wanted.items()}
+    given = {names.get(key, jax.tree_util.keystr(key[0])): leaf.shape for key, leaf in grads.items()}
+    if given != expected or len(grads) != len(wanted):
         raise BadInput(f"the reference's gradient has shapes {given}: expected those of the parameters, {expected}")
-    if np.shape(value) != ():
-        raise BadInput(f"the reference's value has shape {np.shape(value)}: expected one number")
-    for path, x in {"value": np.asarray(value), **grads}.items():
+    if value.shape != ():
+        raise BadInput(f"the reference's value has shape {value.shape}: expected one number")
+    for path, x in [("value", value), *((names[key], leaf) for key, leaf in grads.items())]:
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise BadInput(f"the reference is {x.dtype} at {path}: expected floats")
+            raise BadInput(f"the reference is {_kind(x)} at {path}: expected floats")
         if not np.isfinite(x.astype(np.float64)).all():
             raise BadInput(f"the reference is not finite at {path}: nothing can be measured by it; try another point")
 
 
 def check_number(name: str, x: Any) -> None:
     """Raises `BadInput` unless x is finite and at least 0."""
-    number = np.asarray(x)
+    number = as_array(x)
     if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or not 0 <= x < math.inf:  # false for NaN too
         raise BadInput(f"{name} is {x}: expected a finite number of at least 0")
 
 
-def check_scale(scale: Any, grads: Leaves) -> dict[str, float | None]:
+def check_scale(scale: Any, grads: Leaves) -> dict[Key, float | None]:
     """The scale of each leaf, None where none was given. Raises `BadInput` on anything but numbers for each."""
     if scale is None:
         return dict.fromkeys(grads)
     scales = on_host(scale)
-    if scales.keys() == {"all"}:
-        scales = dict.fromkeys(grads, scales["all"])
+    everywhere = ((), 0)
+    if scales.keys() == {everywhere}:
+        scales = dict.fromkeys(grads, scales[everywhere])
     if scales.keys() != grads.keys() or any(x.shape for x in scales.values()):
         raise BadInput(f"scale is {scale!r}: expected a number, or a tree like the gradients with one for each leaf")
-    for path, x in scales.items():
-        check_number(f"the scale of {path}", x)
-    return {path: float(x) for path, x in scales.items()}
+    for key, name in names_of(scales).items():
+        check_number(f"the scale of {name}", scales[key])
+    return {key: float(x) for key, x in scales.items()}
+
+
+# One leaf against another
 
 
 def compare_leaf(
-    path: str, reference: np.ndarray, candidate: np.ndarray | None, dtype: Any, tolerance: float, scale: float | None
+    path: str,
+    reference: np.ndarray,
+    candidate: np.ndarray | None,
+    dtype: Any,
+    tolerance: float,
+    scale: float | None,
+    measured: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> LeafComparison:
     """`candidate`, which may be anything at all, against a `reference` that is finite.
 
     dtype: what the candidate must be.
     scale: of the differences; None for the largest |reference|.
+    measured: how far each number of the reference may be off, and where the loss bends, so that nothing was measured.
     """
     shape = reference.shape
 
@@ -225,28 +468,36 @@ def compare_leaf(
 
     if candidate is None:
         return failed("is missing")
+    if candidate.dtype != dtype:
+        if candidate.shape != shape and candidate.dtype != object:
+            return failed(f"has shape {candidate.shape}: expected {shape}")
+        return failed(f"is {_kind(candidate)}: expected {dtype}")
     if candidate.shape != shape:
         return failed(f"has shape {candidate.shape}: expected {shape}")
-    if candidate.dtype != dtype:
-        return failed(f"is {candidate.dtype}: expected {dtype}")
     b = reference.astype(np.float64)
     a = candidate.astype(np.float64)
     if not np.isfinite(a).all():
         worst = _index(np.argmin(np.isfinite(a)), shape)
-        where = f"holds {a[worst]} at {list(worst)}"
+        where = f"holds {a[worst]}{_at(worst)}"
         return failed(where, worst_index=worst, worst_reference=float(b[worst]), worst_candidate=float(a[worst]))
     if not a.size:
         return LeafComparison(path, shape, str(dtype), tolerance, agree=True, verdict="agrees: both are empty")
 
-    distance = np.abs(a - b)
+    errors, bends = (np.zeros(shape), np.zeros(shape, bool)) if measured is None else measured
+    scale = float(np.abs(b).max(where=~bends, initial=0)) if scale is None else scale
+    judged = ~bends | (errors <= tolerance * scale)
+    # What the errors of a measured reference do not explain; without any, the distance itself.
+    distance = np.where(judged, np.maximum(np.abs(a - b) - errors, 0), 0)
     worst = _index(np.argmax(distance), shape)
     largest = float(distance[worst])
-    scale = float(np.abs(b).max()) if scale is None else scale
     scaled = largest / scale if scale else (np.inf if largest else 0.0)
     ulps = ulps_between(reference.astype(candidate.dtype), candidate)
-    agree, verdict = _verdict(scaled, scale, tolerance)
-    if not agree:
-        verdict += f", most at {list(worst)}: {a[worst]:.4g} for {b[worst]:.4g}"
+    agree = scaled <= tolerance
+    if agree:
+        verdict = _agreement(scale, tolerance, errors, judged, measured is not None)
+    else:
+        verdict = _disagreement(scaled, scale, dtype, worst, float(a[worst]), float(b[worst]))
+        verdict += _kinks(judged)
     return LeafComparison(
         path=path,
         shape=shape,
@@ -263,15 +514,58 @@ def compare_leaf(
         worst_index=worst,
         worst_reference=float(b[worst]),
         worst_candidate=float(a[worst]),
+        error=None if measured is None or not judged.any() else float(errors[judged].max()),
+        unjudged=int((~judged).sum()),
+        kinks=tuple(_index(i, shape) for i in np.flatnonzero(~judged)[:_NAMED]),
     )
 
 
-def _verdict(scaled: float, scale: float, tolerance: float) -> tuple[bool, str]:
+# How many coordinates a report names, of those that were not judged.
+_NAMED = 10
+# Of the scale: a difference that is not larger comes from rounding to float32 somewhere, and is none in the formula.
+_FLOAT32 = 64 * float(np.finfo(np.float32).eps)
+
+
+def _agreement(scale: float, tolerance: float, errors: np.ndarray, judged: np.ndarray, measured: bool) -> str:
+    if not judged.any():
+        return f"not judged: kink at each of {judged.size}"
+    error = float(errors[judged].max())
+    if error > tolerance * scale:
+        return f"agrees to {error:.1g}, which is how well this could be measured{_kinks(judged)}"
+    if not scale and not measured:
+        return "agrees: equal, as a scale of 0 asks"
+    return f"agrees{_kinks(judged)}"
+
+
+def _disagreement(scaled: float, scale: float, dtype: Any, worst: tuple[int, ...], a: float, b: float) -> str:
+    numbers = _told_apart(a, b)
+    most = f", most at {list(worst)}" if worst else ""
     if not scale:
-        return (False, "is not 0, as the reference is") if scaled else (True, "agrees: equal, as a scale of 0 asks")
-    if scaled <= tolerance:
-        return True, "agrees"
-    return False, f"differs by {scaled:.2g} of its scale"
+        return f"is not 0, as the reference is{most}: {numbers}"
+    verdict = f"differs by {scaled:.2g} of its scale{most}: {numbers}"
+    if dtype == np.float64 and scaled <= _FLOAT32:
+        verdict += "; the difference is of the size of float32's rounding"
+    return verdict
+
+
+def _kinks(judged: np.ndarray) -> str:
+    unjudged = judged.size - int(judged.sum())
+    return f"; kink here, not judged: {unjudged} of {judged.size}" if unjudged else ""
+
+
+def _told_apart(a: float, b: float) -> str:
+    """Two numbers with four digits, or as many as it takes to see that they differ."""
+    digits = next((n for n in range(4, 17) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
+    return f"{a:.{digits}g} for {b:.{digits}g}"
+
+
+def _kind(x: np.ndarray) -> str:
+    """The type of an array; of one that only holds some object, the type of that."""
+    return f"a {type(x[()]).__name__}" if x.dtype == object and not x.shape else str(x.dtype)
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f" at {list(index)}" if index else ""
 
 
 def _index(flat: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,19 +12,29 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+# Of every table here: its title above and its notes below begin at the left.
+TABLE_STYLE: dict[str, Any] = {
+    "title_justify": "left",
+    "title_style": "bold",
+    "caption_justify": "left",
+    "caption_style": "",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class LeafComparison:
     """One array of the gradient, reference against candidate. None stands for what could not be measured.
 
     path: where the array is in the tree, as `[0].W`; "value" for the cost itself.
-    max_difference: the largest |reference - candidate|.
+    max_difference: the largest |reference - candidate|; of a reference that knows its errors, beyond these.
     scale: what the difference is divided by; see `jaxprop.compare`.
     scaled_difference: max_difference / scale; 0 where both are 0.
     angle: between the two as vectors, in radians; None where one of them is all zeros and has no direction.
     ulps_median, ulps_max: how many floating-point numbers of this dtype lie between the two.
     worst_index: where the difference is largest, or the first number that is not finite; and the two values there.
     verdict: "agrees", or what is wrong.
+    error: how far the reference may be off by its own estimate, where it has one: the largest that was judged.
+    unjudged: at how many numbers the loss has a kink, so that there was nothing to measure; kinks names the first ten.
     """
 
     path: str
@@ -42,13 +52,17 @@ class LeafComparison:
     worst_index: tuple[int, ...] | None = None
     worst_reference: float | None = None
     worst_candidate: float | None = None
+    error: float | None = None
+    unjudged: int = 0
+    kinks: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """Two gradients of one function at one point: each leaf, the value, and whether all of it agrees.
 
-    `print` shows it as a table; `to_dict` is for JSON.
+    It is true where they agree, as `agree` is. `print` shows it as a table; `to_dict` is for JSON.
+    notes: what else there is to know, a sentence each: numbers that were not judged, a function that is not repeatable.
     """
 
     agree: bool
@@ -57,6 +71,10 @@ class Comparison:
     dtype: str
     device: str
     matmul_precision: str
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.agree
 
     @property
     def value_difference(self) -> float | None:
@@ -80,21 +98,35 @@ class Comparison:
             "dtype": self.dtype,
             "device": self.device,
             "matmul_precision": self.matmul_precision,
+            "notes": list(self.notes),
             "value": as_json(dataclasses.asdict(self.value)),
             "leaves": [as_json(dataclasses.asdict(leaf)) for leaf in self.leaves],
         }
 
     def __rich__(self) -> Table:
-        title = f"{'They agree' if self.agree else 'They do NOT agree'} · {self.dtype} · {self.device}"
-        return leaf_table(f"{title} · matmul precision {self.matmul_precision}", (*self.leaves, self.value))
+        title = "They agree" if self.agree else "They do NOT agree"
+        if self.agree and any(leaf.unjudged for leaf in self.leaves):
+            title += ", where they could be judged"
+        title += f" · {self.dtype} · {self.device} · matmul precision {self.matmul_precision}"
+        return leaf_table(title, (*self.leaves, self.value), self.notes)
 
     def __str__(self) -> str:
         return as_text(self)
 
 
-def leaf_table(title: str, leaves: Iterable[LeafComparison]) -> Table:
-    """A row for each leaf."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+# What the columns of a table of leaves mean, for the people who read it.
+LEGEND = """\
+scaled: the largest difference, as a fraction of the largest number of the leaf (or of the scale that was given). This
+    is what is compared with the tolerance.
+angle: between the two gradients of the leaf as vectors, in radians: 0 is the same direction, 3.14 the opposite one.
+ulps: how many floating-point numbers lie between the two. Very many are no mistake where a number is nearly 0: sums
+    that cancel leave only rounding there, which is small beside the leaf and large beside itself."""
+
+
+def leaf_table(title: str, leaves: Iterable[LeafComparison], notes: Iterable[str] = ()) -> Table:
+    """A row for each leaf, and the notes below."""
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), **TABLE_STYLE)
+    table.caption = Text("\n".join(notes)) if notes else None
     table.add_column("leaf", no_wrap=True)
     table.add_column("shape", no_wrap=True)
     for heading in ("max difference", "scaled", "angle", "ulps median", "max"):

@@ -1,0 +1,182 @@
+"""Finite differences of any loss, as the referee: they ask for nothing but the cost, so no rule can mislead them.
+
+A difference is only worth what is known of its error. Each slope comes with an estimate of that, made of three parts:
+what extrapolation still changed, how far the slopes on both sides are apart as the step goes to 0 (a kink), and what
+the rounding of the cost, which is measured, may do. The step shrinks until the first two are no more than the third.
+
+In the order of reading: `central_differences`, of chosen parameters; the steps at one parameter; what four steps say;
+the rounding of the cost; `finite_differences`, of all parameters, as a `value_and_grad`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxprop.verify.comparison import Measured, Measuring
+from jaxprop.verify.oracles import Loss, chunk
+
+# The steps, relative to a parameter's size, or to 1 if that is larger. Four at a time, each half the one before.
+_LARGEST = 2**-5
+_SMALLEST = 2**-31
+_AT_ONCE = (1, 1 / 2, 1 / 4, 1 / 8)
+# Of a slope: an error that is small enough to stop at, for any purpose here.
+_GOOD = 1e-9
+# The slope over four steps h, h/2, h/4, h/8 carries about 8 standard deviations of the cost's rounding, divided by h.
+_ROUNDING = 64  # 8 of those: a right gradient is not to be called wrong once in a million slopes
+# A doubt that is larger than so many times the rounding, and than this part of the slope, is a kink or a jump.
+_KINK = 8
+_SMOOTH = 1e-6
+
+
+class Differences(NamedTuple):
+    """Slopes along n parameters, which are counted as `jax.flatten_util.ravel_pytree` lays them out."""
+
+    value: Float[Array, ""]
+    slopes: Float[Array, " n"]
+    errors: Float[Array, " n"]  # how far the slope may be off, by its own estimate
+    bends: Bool[Array, " n"]  # no step is so small that the cost looks smooth: there is a kink or a jump at the point
+
+
+def central_differences(loss: Loss) -> Callable[[Any, Any, Int[Array, " n"]], Differences]:
+    """`differences(params, batch, indices)`: the slope of the loss along each of these parameters.
+
+    Central differences over four steps, each half the one before; Richardson's extrapolation cancels their errors in
+    h^2, h^4 and h^6. The steps begin at 1/32 of the parameter, or 1/32 if that is larger, and shrink by 16 while the
+    estimated error is more than rounding explains, or a billionth of the slope. Of all tried, the slope with the
+    smallest estimate is kept.
+
+    At a kink (relu, max, abs) the slopes on both sides stay apart however small the step; such a slope is marked, as
+    is one where the loss jumps. A kink that is farther away than the smallest useful step does no harm.
+
+    Meant for float64, as under `jaxprop.in_float64`: differences lose half of the digits and more.
+    """
+
+    @jax.jit
+    def differences(params: Any, batch: Any, indices: Int[Array, " n"]) -> Differences:
+        flat, unravel = ravel_pytree(params)
+
+        def f(flat: Array) -> Array:
+            return loss(unravel(flat), batch)
+
+        value = f(flat)
+        noise = _noise(f, flat)
+
+        def along(i: Array) -> tuple[Array, Array, Array]:
+            return _slope(lambda x: f(flat.at[i].set(x)), flat[i], value.astype(flat.dtype), noise)
+
+        return Differences(value, *_in_equal_chunks(along, jnp.asarray(indices), chunk(flat.size)))
+
+    return differences
+
+
+def _in_equal_chunks(function: Callable[[Array], Any], indices: Int[Array, " n"], largest: int) -> Any:
+    """`jax.lax.map` in chunks of one size, the last one filled up: a remainder would be a second program to compile."""
+    chunks = max(1, -(-indices.size // largest))
+    size = -(-indices.size // chunks)
+    filled = jnp.resize(indices, (chunks * size,))
+    return jax.tree.map(lambda found: found[: indices.size], jax.lax.map(function, filled, batch_size=size))
+
+
+class _Found(NamedTuple):
+    """At one parameter, so far: the next step, the best slope with its doubt and its rounding, and whether to stop."""
+
+    step: Array
+    slope: Array
+    doubt: Array
+    rounding: Array
+    enough: Array
+
+
+def _slope(f: Callable[[Array], Array], x: Array, value: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """The slope of f at x, its error, and whether f bends there. value: f(x), at whose rounding `noise` is."""
+    size = jnp.maximum(1, jnp.abs(x))
+    # A parameter may be tiny and matter all the same, as x in log(x).
+    smallest = jnp.minimum(_SMALLEST * size, jnp.where(x == 0, size, jnp.abs(x)) * 2**-12)
+    smallest = jnp.maximum(smallest, 2**-80)
+
+    def shrink(found: _Found) -> _Found:
+        slope, doubt, rounding = _over_four_steps(f, x, found.step, value, noise)
+        better = doubt + rounding < found.doubt + found.rounding  # false for a NaN
+        enough = doubt <= jnp.maximum(2 * rounding, _GOOD * jnp.abs(slope))
+        kept = (jnp.where(better, new, old) for new, old in zip((slope, doubt, rounding), found[1:4], strict=True))
+        return _Found(found.step / 16, *kept, enough)
+
+    def goes_on(found: _Found) -> Array:
+        return ~found.enough & (found.step > smallest)
+
+    nothing = jnp.zeros_like(x)
+    start = _Found(_LARGEST * size, nothing, nothing + jnp.inf, nothing, jnp.array(False))
+    found = jax.lax.while_loop(goes_on, shrink, start)
+    bends = found.doubt > jnp.maximum(_KINK * found.rounding, _SMOOTH * jnp.abs(found.slope))
+    return found.slope, found.doubt + found.rounding, bends
+
+
+def _over_four_steps(
+    f: Callable[[Array], Array], x: Array, step: Array, value: Array, noise: Array
+) -> tuple[Array, Array, Array]:
+    """The slope over steps h, h/2, h/4 and h/8; the doubt in it, from truncation and kinks; and its rounding.
+
+    Where f is smooth, the slopes to the right and to the left are apart by S(h) = h f'' + h^3 f''''/12 + ...; at a kink
+    the difference of the slopes is added to that. Two steps of extrapolation cancel h and h^3 and leave the kink.
+    They are taken of the three larger steps and of the three smaller ones, because either may miss a kink that lies at
+    some distance (of h: 0.47, 0.16; 0.24, 0.08), but never both the same one.
+    """
+    h = step * jnp.array(_AT_ONCE, x.dtype)
+    above, below = points = x + jnp.array([[1], [-1]], x.dtype) * h
+    f_above, f_below = values = jax.vmap(jax.vmap(f))(points).astype(x.dtype)
+    # Divided by the step that was taken, which is not quite h after rounding.
+    slopes = (f_above - f_below) / (above - below)
+    apart = (f_above - value) / (above - x) - (value - f_below) / (x - below)
+
+    fourth_order = (4 * slopes[1:] - slopes[:-1]) / 3
+    sixth_order = (16 * fourth_order[1:] - fourth_order[:-1]) / 15
+    slope = (64 * sixth_order[1] - sixth_order[0]) / 63
+    without_h = 2 * apart[1:] - apart[:-1]
+    kink = (8 * without_h[1:] - without_h[:-1]) / 7
+
+    doubt = jnp.abs(slope - sixth_order[1]) + jnp.abs(kink).max()
+    ulp = jnp.finfo(x.dtype).eps / 2 * jnp.abs(values).max()
+    return slope, doubt, _ROUNDING * jnp.maximum(noise, ulp) / step
+
+
+def _noise(f: Callable[[Array], Array], flat: Float[Array, " p"]) -> Float[Array, ""]:
+    """How much rounding scatters the loss: the standard deviation, and at least half an ulp.
+
+    Along a line, fourth differences over tiny steps leave of a smooth function nothing but its noise, each number of it
+    with the weights 1, 4, 6, 4, 1, whose squares add up to 70 (Hamming, "Introduction to applied numerical analysis",
+    1971). The ulps of the loss alone would be too few where the terms of a sum cancel.
+
+    Their median, over 0.6745 as for a normal distribution, since a kink near by is in a few of them only. Two sizes of
+    step: the tiny one moves a number by some thousand ulps; a loss that is computed in float32 inside would not notice
+    it, and stand still.
+    """
+    eps = float(jnp.finfo(flat.dtype).eps)
+    direction = jnp.cos(jnp.arange(flat.size)) * jnp.maximum(1, jnp.abs(flat)) / max(1, flat.size / 2) ** 0.5
+    steps = jnp.array([eps ** (2 / 3), 2**-17], flat.dtype)
+    along = steps[:, None] * jnp.arange(-12, 13)
+    values = jax.vmap(jax.vmap(lambda t: f(flat + t * direction)))(along)
+    values = values.astype(flat.dtype)
+    scatter = jnp.nanmedian(jnp.abs(jnp.diff(values, n=4)), axis=1).max() / (0.6745 * 70**0.5)
+    ulp = jnp.finfo(values.dtype).eps / 2 * jnp.abs(values).max()
+    return jnp.nan_to_num(jnp.maximum(scatter, ulp))
+
+
+def finite_differences(loss: Loss) -> Measuring:
+    """`value_and_grad` by `central_differences` over every parameter.
+
+    It is a gradient like any other; `jaxprop.compare` asks it for the errors and the kinks too, and judges by them.
+    Meant for float64, as `in_float64(finite_differences(loss))`: differences lose digits.
+    """
+    differences = central_differences(loss)
+
+    def measured(params: Any, batch: Any) -> Measured:
+        flat, unravel = ravel_pytree(params)
+        found = differences(params, batch, jnp.arange(flat.size))
+        _, as_flags = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), bool), params))
+        return Measured(found.value, unravel(found.slopes), unravel(found.errors), as_flags(found.bends))
+
+    return Measuring(measured)
