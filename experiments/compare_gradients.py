@@ -33,7 +33,8 @@ from jaxprop.layers import Params
 from jaxprop.networks import Activation
 from jaxprop.run import folders
 from jaxprop.verify.comparison import compare, per_example_scale
-from jaxprop.verify.oracles import central_differences, forward_mode, hvp, in_float64, name_coordinates, relu_pattern
+from jaxprop.verify.differences import central_differences
+from jaxprop.verify.oracles import forward_mode, hvp, in_float64, name_coordinates
 from jaxprop.verify.report import Comparison
 from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options, first_line, print_wide, progress, run
@@ -101,7 +102,7 @@ class Findings(NamedTuple):
     """Comparisons by stage of training; what each way takes; how the trajectories part."""
 
     compared: dict[str, list[Compared]]
-    flipped: dict[str, list[str]]  # parameters along which a ReLU wakes or falls asleep inside the step
+    kinks: dict[str, list[str]]  # parameters along which the cost bends at the point itself
     hessian: float  # largest scaled difference of the two Hessian-vector products
     gradients: Gradients
     timings: list[Row]
@@ -121,10 +122,10 @@ def measure(options: CompareOptions) -> Findings:
         stages[f"after {steps[-1]} steps"] = trained
 
     compared = {}
-    flipped = {}
+    kinks = {}
     with progress(len(stages) + 3) as report:
         for stage, at in stages.items():
-            compared[stage], flipped[stage] = compare_ways(network, at, batch)
+            compared[stage], kinks[stage] = compare_ways(network, at, batch)
             report(f"{stage}: all {jp.count_parameters(params):,} derivatives compared")
         hessian = hessian_products(network, params, batch, direction_key)
         report("Hessian-vector products compared")
@@ -136,27 +137,27 @@ def measure(options: CompareOptions) -> Findings:
         for candidate, reference, comparison, _ in found:
             print_wide(f"{stage}: {candidate}, compared with {reference}", comparison)
     print_wide(f"What each way takes on this device, for a batch of {BATCH} in float32", as_table(timings))
-    return Findings(compared, flipped, hessian, gradients_of(network, trained, batch), timings, trained_apart)
+    return Findings(compared, kinks, hessian, gradients_of(network, trained, batch), timings, trained_apart)
 
 
 # What is measured
 
 
 def compare_ways(network: jp.Network, params: Params, batch: Batch) -> tuple[list[Compared], list[str]]:
-    """Every way against autodiff, at float64 parameters; and the parameters whose finite difference meets a kink.
+    """Every way against autodiff, at float64 parameters; and the parameters along which the cost bends.
 
-    Where a ReLU wakes or falls asleep inside the step, a difference quotient says nothing: those entries are left out.
+    Where a ReLU wakes or falls asleep at the point itself, a difference quotient says nothing: these are left out.
     """
     manual = jax.jit(jp.backprop(network, jp.squared_error))
     autodiff = jax.jit(jp.autodiff(network, jp.squared_error))
     loss = jp.loss(network, jp.squared_error)
     forwards = forward_mode(loss)
     flat, unravel = ravel_pytree(params)
-    found = central_differences(loss, relu_pattern(network))(params, batch, jnp.arange(flat.size))
+    found = central_differences(loss)(params, batch, jnp.arange(flat.size))
 
     def by_differences(params: Params, batch: Batch) -> tuple[Any, Any]:
         reference, _ = ravel_pytree(autodiff(params, batch)[1])
-        return found.value, unravel(jnp.where(found.flipped, reference, found.slopes))
+        return found.value, unravel(jnp.where(found.bends, reference, found.slopes))
 
     scale = per_example_scale(jax.jit(jp.per_example(network, jp.squared_error)), params, batch)
 
@@ -178,7 +179,7 @@ def compare_ways(network: jp.Network, params: Params, batch: Batch) -> tuple[lis
         against(truth, ("autodiff", autodiff), point_32, ROUNDING_FLOAT32),
         against(truth, ("forward mode", forwards), point_32, ROUNDING_FLOAT32),
     ]
-    return compared, name_coordinates(params, np.flatnonzero(found.flipped))
+    return compared, name_coordinates(params, np.flatnonzero(found.bends))
 
 
 def hessian_products(network: jp.Network, params: Params, batch: Batch, key: PRNGKeyArray) -> float:
@@ -299,8 +300,8 @@ def tables(found: Findings) -> dict[str, list[Row]]:
         for candidate, reference, comparison, _ in compared
         for row in leaf_rows(comparison)
     ]
-    flipped = [{"stage": stage, "parameter": name} for stage, names in found.flipped.items() for name in names]
-    return {"leaves": leaves, "timings": found.timings, "trajectories": found.trajectories, "flipped": flipped}
+    kinks = [{"stage": stage, "parameter": name} for stage, names in found.kinks.items() for name in names]
+    return {"leaves": leaves, "timings": found.timings, "trajectories": found.trajectories, "kinks": kinks}
 
 
 def figures(found: Findings) -> dict[str, Figure]:

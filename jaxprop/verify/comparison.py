@@ -1,7 +1,7 @@
 """Do two gradients agree? Leaf by leaf: a bias of ten numbers cannot hide behind a matrix of a hundred thousand.
 
-In the order of reading: `compare`; calling somebody's function, and what may come back; the names of leaves; what may be
-compared; one leaf against another, by largest difference, scaled difference, angle and ulps.
+In the order of reading: `compare`; calling somebody's function, and what may come back; the names of leaves; what may
+be compared; one leaf against another, by largest difference, scaled difference, angle and ulps.
 """
 
 import dataclasses
@@ -214,7 +214,7 @@ def _check_unchanged(name: str, given: Any, after: Any) -> None:
 
 
 def _pair(name: str, result: Any, params: Any) -> tuple[Any, Any]:
-    """The value and the gradient. Raises `BadInput` where that is not what was returned, and says what it looks like."""
+    """The value and the gradient. Raises `BadInput` where something else was returned, and says what it looks like."""
 
     def refusal(what: str, hint: str = "") -> BadInput:
         hint = hint and f"; {hint}"
@@ -278,9 +278,8 @@ def _note_on_repeats(name: str, before: _Result, again: _Result, tolerances: Map
         found = compare_leaf(where, first, second, first.dtype, tolerance, scale=None)
         if not found.agree:
             reason = "is there chance in it, as of dropout, or does it keep something from call to call?"
-            return [
-                f"the {name} is not repeatable: called twice with the same numbers, {where} {found.verdict}; {reason}"
-            ]
+            twice = f"called twice with the same numbers, {where} {found.verdict}"
+            return [f"the {name} is not repeatable: {twice}; {reason}"]
     return []
 
 

@@ -1,8 +1,8 @@
 """Oracles: three more ways to the same gradient, so that reverse-mode autodiff is not its own judge.
 
-Forward mode, the complex step and finite differences (of which `differences.py` is about) each turn a plain
-`loss(params, batch)` into the usual `value_and_grad`. They take one parameter at a time, so they are slow, and they know
-nothing of layers, so they are right for any loss. Products with the Hessian look at how a gradient changes.
+Forward mode and the complex step each turn a plain `loss(params, batch)` into the usual `value_and_grad`, as the finite
+differences of `differences.py` do. They take one parameter at a time, so they are slow, and they know nothing of
+layers, so they are right for any loss. Products with the Hessian look at how a gradient changes.
 """
 
 from collections.abc import Callable, Iterable
