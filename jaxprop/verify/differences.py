@@ -8,7 +8,7 @@ In the order of reading: `central_differences`, of chosen parameters; the steps 
 the rounding of the cost; `finite_differences`, of all parameters, as a `value_and_grad`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,14 +19,16 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxprop.verify.comparison import Measured, Measuring
 from jaxprop.verify.oracles import Loss, chunk
 
-# The steps, relative to a parameter's size, or to 1 if that is larger. Four at a time, each half the one before.
+# The steps, relative to a parameter's size, or to 1 if that is larger.
 _LARGEST = 2**-5
 _SMALLEST = 2**-31
-_AT_ONCE = (1, 1 / 2, 1 / 4, 1 / 8)
+# Four at a time, each smaller than the one before by this ratio. It is no fraction, so that no staircase or wave has a
+# whole number of periods in all of them, and looks straight.
+_RATIO = 5**0.5
 # Of a slope: an error that is small enough to stop at, for any purpose here.
 _GOOD = 1e-9
-# The slope over four steps h, h/2, h/4, h/8 carries about 8 standard deviations of the cost's rounding, divided by h.
-_ROUNDING = 64  # 8 of those: a right gradient is not to be called wrong once in a million slopes
+# The slope over four steps, of which h is the largest, has a standard deviation of 10 times that of the cost, over h.
+_ROUNDING = 80  # 8 of those: a right gradient is not to be called wrong once in a million slopes
 # A doubt that is larger than so many times the rounding, and than this part of the slope, is a kink or a jump.
 _KINK = 8
 _SMOOTH = 1e-6
@@ -44,10 +46,10 @@ class Differences(NamedTuple):
 def central_differences(loss: Loss) -> Callable[[Any, Any, Int[Array, " n"]], Differences]:
     """`differences(params, batch, indices)`: the slope of the loss along each of these parameters.
 
-    Central differences over four steps, each half the one before; Richardson's extrapolation cancels their errors in
-    h^2, h^4 and h^6. The steps begin at 1/32 of the parameter, or 1/32 if that is larger, and shrink by 16 while the
-    estimated error is more than rounding explains, or a billionth of the slope. Of all tried, the slope with the
-    smallest estimate is kept.
+    Central differences over four steps; Richardson's extrapolation cancels their errors in h^2, h^4 and h^6. The
+    largest is 1/32 of the parameter, or 1/32 if that is larger, and shrinks by 25 while the estimated error is more
+    than rounding explains and more than a billionth of the slope. Of all tried, the slope with the smallest estimate is
+    kept.
 
     At a kink (relu, max, abs) the slopes on both sides stay apart however small the step; such a slope is marked, as
     is one where the loss jumps. A kink that is farther away than the smallest useful step does no harm.
@@ -103,7 +105,7 @@ def _slope(f: Callable[[Array], Array], x: Array, value: Array, noise: Array) ->
         better = doubt + rounding < found.doubt + found.rounding  # false for a NaN
         enough = doubt <= jnp.maximum(2 * rounding, _GOOD * jnp.abs(slope))
         kept = (jnp.where(better, new, old) for new, old in zip((slope, doubt, rounding), found[1:4], strict=True))
-        return _Found(found.step / 16, *kept, enough)
+        return _Found(found.step / _RATIO**4, *kept, enough)
 
     def goes_on(found: _Found) -> Array:
         return ~found.enough & (found.step > smallest)
@@ -118,29 +120,34 @@ def _slope(f: Callable[[Array], Array], x: Array, value: Array, noise: Array) ->
 def _over_four_steps(
     f: Callable[[Array], Array], x: Array, step: Array, value: Array, noise: Array
 ) -> tuple[Array, Array, Array]:
-    """The slope over steps h, h/2, h/4 and h/8; the doubt in it, from truncation and kinks; and its rounding.
+    """The slope over four steps from h = `step` down; the doubt in it, from truncation and kinks; and its rounding.
 
     Where f is smooth, the slopes to the right and to the left are apart by S(h) = h f'' + h^3 f''''/12 + ...; at a kink
     the difference of the slopes is added to that. Two steps of extrapolation cancel h and h^3 and leave the kink.
-    They are taken of the three larger steps and of the three smaller ones, because either may miss a kink that lies at
-    some distance (of h: 0.47, 0.16; 0.24, 0.08), but never both the same one.
+    They are taken of the three larger steps and of the three smaller ones, because either misses a kink at two certain
+    distances, but never both the same one: wherever it lies, the doubt is at least twice what it does to the slope.
     """
-    h = step * jnp.array(_AT_ONCE, x.dtype)
+    h = step * jnp.array([1, 1 / _RATIO, 1 / _RATIO**2, 1 / _RATIO**3], x.dtype)
     above, below = points = x + jnp.array([[1], [-1]], x.dtype) * h
     f_above, f_below = values = jax.vmap(jax.vmap(f))(points).astype(x.dtype)
     # Divided by the step that was taken, which is not quite h after rounding.
     slopes = (f_above - f_below) / (above - below)
     apart = (f_above - value) / (above - x) - (value - f_below) / (x - below)
 
-    fourth_order = (4 * slopes[1:] - slopes[:-1]) / 3
-    sixth_order = (16 * fourth_order[1:] - fourth_order[:-1]) / 15
-    slope = (64 * sixth_order[1] - sixth_order[0]) / 63
-    without_h = 2 * apart[1:] - apart[:-1]
-    kink = (8 * without_h[1:] - without_h[:-1]) / 7
+    fourth_order = _without(2, slopes)
+    sixth_order = _without(4, fourth_order)
+    (slope,) = _without(6, sixth_order)
+    kink = _without(3, _without(1, apart))
 
     doubt = jnp.abs(slope - sixth_order[1]) + jnp.abs(kink).max()
     ulp = jnp.finfo(x.dtype).eps / 2 * jnp.abs(values).max()
     return slope, doubt, _ROUNDING * jnp.maximum(noise, ulp) / step
+
+
+def _without(power: int, values: Float[Array, " n"]) -> Float[Array, " n-1"]:
+    """Richardson's extrapolation: of values over steps that shrink by the ratio, without their term in h^power."""
+    factor = _RATIO**power
+    return (factor * values[1:] - values[:-1]) / (factor - 1)
 
 
 def _noise(f: Callable[[Array], Array], flat: Float[Array, " p"]) -> Float[Array, ""]:
@@ -148,21 +155,41 @@ def _noise(f: Callable[[Array], Array], flat: Float[Array, " p"]) -> Float[Array
 
     Along a line, fourth differences over tiny steps leave of a smooth function nothing but its noise, each number of it
     with the weights 1, 4, 6, 4, 1, whose squares add up to 70 (Hamming, "Introduction to applied numerical analysis",
-    1971). The ulps of the loss alone would be too few where the terms of a sum cancel.
+    1971). The ulps of the loss alone would be too few where the terms of a sum cancel. Their median is taken, over
+    0.6745 as for a normal distribution, because a kink near by is in a few of them only.
 
-    Their median, over 0.6745 as for a normal distribution, since a kink near by is in a few of them only. Two sizes of
-    step: the tiny one moves a number by some thousand ulps; a loss that is computed in float32 inside would not notice
-    it, and stand still.
+    A loss that computes in a narrower type inside, such as float32 in float64, stands still over steps so tiny. There
+    some ulps of that type are tried too.
     """
     eps = float(jnp.finfo(flat.dtype).eps)
-    direction = jnp.cos(jnp.arange(flat.size)) * jnp.maximum(1, jnp.abs(flat)) / max(1, flat.size / 2) ** 0.5
-    steps = jnp.array([eps ** (2 / 3), 2**-17], flat.dtype)
-    along = steps[:, None] * jnp.arange(-12, 13)
-    values = jax.vmap(jax.vmap(lambda t: f(flat + t * direction)))(along)
-    values = values.astype(flat.dtype)
-    scatter = jnp.nanmedian(jnp.abs(jnp.diff(values, n=4)), axis=1).max() / (0.6745 * 70**0.5)
-    ulp = jnp.finfo(values.dtype).eps / 2 * jnp.abs(values).max()
-    return jnp.nan_to_num(jnp.maximum(scatter, ulp))
+    size = jnp.maximum(1, jnp.abs(flat))
+    number = jnp.arange(flat.size)
+    # Together the parameters move by as much as one would alone.
+    together = max(1, flat.size / 2) ** 0.5
+    lines = [eps ** (2 / 3) / together * size * jnp.cos(number)]
+    narrowest = max((float(jnp.finfo(dtype).eps) for dtype in _float_types(jax.make_jaxpr(f)(flat).jaxpr)), default=eps)
+    if narrowest > eps:
+        lines += [8 * narrowest * size * jnp.cos(turn + number) for turn in (0, 1)]
+
+    def scatter(line: Array) -> Array:
+        values = jax.vmap(lambda t: f(flat + t * line))(jnp.arange(-12, 13))
+        ulp = jnp.finfo(values.dtype).eps / 2 * jnp.abs(values).max()
+        spread = jnp.nanmedian(jnp.abs(jnp.diff(values.astype(flat.dtype), n=4))) / (0.6745 * 70**0.5)
+        return jnp.maximum(spread, ulp.astype(flat.dtype))
+
+    return jnp.nan_to_num(jax.lax.map(scatter, jnp.stack(lines)).max())
+
+
+def _float_types(jaxpr: Any) -> Iterator[Any]:
+    """The float types of all that a program computes, within the functions that it calls too."""
+    for equation in jaxpr.eqns:
+        for result in equation.outvars:
+            if jnp.issubdtype(result.aval.dtype, jnp.floating):
+                yield result.aval.dtype
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from _float_types(inner)
 
 
 def finite_differences(loss: Loss) -> Measuring:
