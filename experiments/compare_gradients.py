@@ -6,7 +6,8 @@ because zeros and saturation hide errors; in float64, where rounding and a mista
 float32. Then the network is trained with either gradient, so that people see rounding grow along the way, and not an
 error.
 
-With --loss, --gradient and --inputs, the functions that are compared are your own; the README shows how.
+With --loss, --gradient and --inputs, the functions that are compared are your own; the README shows how. Where they
+part, finite differences say which is right.
 
 What to look at: in `scatter.png` all derivatives lie on one line; `differences.png` shows what float32 loses, weight by
 weight; in `trajectories.png` both gradients stay equally far from the float64 truth.
@@ -35,7 +36,7 @@ from jaxprop.run import folders
 from jaxprop.verify.comparison import compare, per_example_scale
 from jaxprop.verify.differences import central_differences
 from jaxprop.verify.oracles import forward_mode, hvp, in_float64, name_coordinates
-from jaxprop.verify.report import Comparison
+from jaxprop.verify.report import LEGEND, Comparison
 from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options, first_line, print_wide, progress, run
 from lab.comparisons import leaf_rows, worst_difference
@@ -136,6 +137,7 @@ def measure(options: CompareOptions) -> Findings:
     for stage, found in compared.items():
         for candidate, reference, comparison, _ in found:
             print_wide(f"{stage}: {candidate}, compared with {reference}", comparison)
+    print(LEGEND)
     print_wide(f"What each way takes on this device, for a batch of {BATCH} in float32", as_table(timings))
     return Findings(compared, kinks, hessian, gradients_of(network, trained, batch), timings, trained_apart)
 
@@ -383,7 +385,7 @@ EXPERIMENT = Experiment("compare_gradients", measure, claims, tables, figures)
 def main_of_own(options: CompareOptions) -> int:
     """Compares the functions that the options name, prints it, leaves a run folder; 1 if they do not agree."""
     device = first_line(options.device, "float64")
-    reference, found = compare_own(options.loss, options.gradient, options.inputs)
+    reference, found, by_differences, conclusion = compare_own(options.loss, options.gradient, options.inputs)
     if options.gradient is None:
         print("autodiff of your loss is what is tested here, so finite differences are the reference")
     folder = folders.new_run_folder(options.out, "compare_gradients", options.seed)
@@ -393,12 +395,19 @@ def main_of_own(options: CompareOptions) -> int:
         "inputs": options.inputs,
         "reference": reference,
         **found.to_dict(),
+        "by_differences": {name: checked.to_dict() for name, checked in by_differences.items()},
+        "conclusion": conclusion,
         **folders.provenance(device),
     }
     folders.write_json(folder / "results.json", record)
     _, first = found.results[0]
     print_wide("Your gradient, in float64 and in float32" if options.gradient else "Autodiff of your loss", found)
     print_wide("Leaf by leaf, in float64", first)
+    print(LEGEND)
+    for name, checked in by_differences.items():
+        print_wide(f"{name.capitalize()}, compared with finite differences", checked)
+    if conclusion:
+        print(f"\n{conclusion}")
     print(f"run folder: {folder}")
     return 0 if found.agree else 1
 

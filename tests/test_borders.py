@@ -26,6 +26,7 @@ ALLOWED = {
     "files": {"errors"},
     "data": {*HEART, "files"},
     "verify": {*HEART},
+    "testing": {*HEART, "verify"},
     "run": {*HEART, "files", "data", "verify"},
     "": {*HEART, "files", "data", "verify", "run"},  # jaxprop/__init__.py
 }
@@ -35,6 +36,7 @@ OTHERS = {
     "files": {"numpy", "platformdirs"},
     "data": {"jax", "jaxtyping", "numpy", "PIL", "requests", "sklearn", "tensorflow_datasets"},
     "verify": {"jax", "jaxtyping", "numpy", "rich"},
+    "testing": {"jax"},
     "run": {"jax", "jaxtyping", "numpy", "optax"},
     "": set(),
 }

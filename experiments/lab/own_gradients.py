@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxprop.errors import BadInput
 from jaxprop.verify.checking import Check, check
-from jaxprop.verify.comparison import compare
-from jaxprop.verify.oracles import finite_differences, in_float64
+from jaxprop.verify.comparison import ValueAndGrad, as_array, compare, dtype_of, is_like, is_number
+from jaxprop.verify.differences import finite_differences
+from jaxprop.verify.oracles import in_float64
 from jaxprop.verify.suite import Probe
 from lab.user_code import load_function
 
-# Extrapolated differences of a smooth loss in float64 keep nine digits or more; a mistake leaves none or two.
-DIFFERENCES = 1e-6
+# Differences ask for the cost some tens of times for each parameter. More of these would take many minutes.
+MOST = 50_000
 
 
 class OwnComparison(NamedTuple):
@@ -22,12 +24,15 @@ class OwnComparison(NamedTuple):
 
     reference: str  # what the gradient was compared with
     check: Check
+    by_differences: dict[str, Check]  # where the two part: each of them against finite differences
+    conclusion: str  # what these say in a sentence; empty where they were not asked
 
 
 def compare_own(loss: str | None, gradient: str | None, inputs: str | None) -> OwnComparison:
     """Compares what the options --loss, --gradient and --inputs name, each as `FILE.py:function`.
 
-    Without a gradient, autodiff of the loss is the candidate, and finite differences are the reference.
+    Without a gradient, autodiff of the loss is the candidate, and finite differences are the reference. With one,
+    autodiff is the reference; where the two part, finite differences say which of them is right.
 
     Raises `BadInput` where a function is missing or raises something, and where nothing can be compared.
     """
@@ -37,10 +42,23 @@ def compare_own(loss: str | None, gradient: str | None, inputs: str | None) -> O
         )
     loss_function = load_function("--loss", loss)
     params, batch = load_point(inputs)
+    check_loss(loss, loss_function(params, batch))
+    autodiff = jax.value_and_grad(loss_function)
     if gradient is None:
-        return OwnComparison("finite differences", against_differences(loss_function, params, batch))
+        return OwnComparison("finite differences", against_differences(loss_function, autodiff, params, batch), {}, "")
+
     gradient_function = load_function("--gradient", gradient)
-    return OwnComparison("autodiff", against_autodiff(loss_function, gradient_function, params, batch))
+
+    def by_user(params: Any, batch: Any) -> tuple[Any, Any]:
+        grads = gradient_function(params, batch)
+        check_gradient(gradient, grads, params)
+        return loss_function(params, batch), grads
+
+    found = check(autodiff, by_user, [Probe("your inputs", params, batch)])
+    if found:
+        return OwnComparison("autodiff", found, {}, "")
+    ways = {"your gradient": by_user, "autodiff of your loss": autodiff}
+    return OwnComparison("autodiff", found, *break_the_tie(loss_function, ways, params, batch))
 
 
 def load_point(place: str) -> tuple[Any, Any]:
@@ -51,19 +69,66 @@ def load_point(place: str) -> tuple[Any, Any]:
     return point
 
 
-def against_autodiff(loss: Callable, gradient: Callable, params: Any, batch: Any) -> Check:
-    """The user's gradient against autodiff of the user's loss, in float64 and in float32."""
+def check_loss(place: str, cost: Any) -> None:
+    """Raises `BadInput` unless the loss has returned one real number."""
+    if isinstance(cost, tuple):
+        raise BadInput(
+            f"--loss {place} returned a tuple: expected one number; return the cost alone, nothing beside it"
+        )
+    if not is_number(cost):
+        array = as_array(cost)
+        what = f"a {type(cost).__name__}" if array.dtype == object else f"an array of shape {array.shape}"
+        raise BadInput(f"--loss {place} returned {what}: expected one number, such as the mean over the examples")
+    if not jnp.issubdtype(dtype_of(cost), jnp.floating):
+        raise BadInput(f"--loss {place} returned {dtype_of(cost)}: expected a float, since nothing else has a gradient")
 
-    def by_user(params: Any, batch: Any) -> tuple[Any, Any]:
-        return loss(params, batch), gradient(params, batch)
 
-    return check(jax.value_and_grad(loss), by_user, [Probe("your inputs", params, batch)])
+def check_gradient(place: str, grads: Any, params: Any) -> None:
+    """Raises `BadInput` where the gradient returned nothing, or the cost too."""
+    if grads is None:
+        raise BadInput(f"--gradient {place} returned None: expected a tree like the parameters; is a return missing?")
+    if not isinstance(grads, tuple) or len(grads) != 2 or is_like(grads, params):
+        return
+    for cost, gradient, order in ((*grads, "(value, grads)"), (*reversed(grads), "(grads, value)")):
+        if is_number(cost) and is_like(gradient, params):
+            raise BadInput(f"--gradient {place} returned a pair {order}: expected the gradient alone; return that part")
 
 
-def against_differences(loss: Callable, params: Any, batch: Any) -> Check:
-    """Autodiff of the user's loss, with whatever rule of the user's is inside it, against finite differences."""
+def against_differences(loss: Callable, candidate: ValueAndGrad, params: Any, batch: Any) -> Check:
+    """A gradient of the user's loss against finite differences of it, in float64: they need the digits."""
     truth = in_float64(finite_differences(loss))
     with jax.enable_x64(True):
-        in_64 = jax.tree.map(lambda x: jnp.asarray(x, float), params)
-        comparison = compare(truth, jax.value_and_grad(loss), in_64, batch, tolerance=DIFFERENCES)
-    return Check((("your inputs", comparison),))
+        point = jax.tree.map(_in_float64, (params, batch))
+        return Check((("your inputs", compare(truth, candidate, *point)),))
+
+
+def break_the_tie(
+    loss: Callable, ways: dict[str, ValueAndGrad], params: Any, batch: Any
+) -> tuple[dict[str, Check], str]:
+    """Two ways that part, each against finite differences; and a sentence that says which of them is right."""
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    if size > MOST:
+        return (
+            {},
+            f"Finite differences would say which is right, but not of {size:,} parameters: try fewer than {MOST:,}.",
+        )
+    try:
+        found = {name: against_differences(loss, way, params, batch) for name, way in ways.items()}
+    except BadInput as error:
+        return {}, f"Finite differences cannot say which is right: {error}."
+    right = [name for name, checked in found.items() if checked]
+    if right == ["your gradient"]:
+        said = "side with your gradient: autodiff of your loss is wrong, so look for a rule of its own inside, as of "
+        return found, f"Finite differences {said}jax.custom_vjp."
+    if right == ["autodiff of your loss"]:
+        return found, "Finite differences side with autodiff: your gradient is wrong."
+    if right:
+        said = (
+            "agree with both, in float64: the two part at a kink, in float32 only, or by less than differences can see"
+        )
+        return found, f"Finite differences {said}."
+    return found, "Finite differences agree with neither: your gradient is wrong, and so is autodiff of your loss."
+
+
+def _in_float64(x: Any) -> Any:
+    return jnp.asarray(x, float) if jnp.issubdtype(dtype_of(x), jnp.floating) else x

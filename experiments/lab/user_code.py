@@ -4,7 +4,9 @@ import functools
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +42,10 @@ def load_function(option: str, place: str) -> Callable:
     return _of_user(option, place, function)
 
 
+# The folders of files that were loaded: what lies in one of them is a user's.
+_FOLDERS: set[Path] = set()
+
+
 def absolute(place: str | None) -> str | None:
     """The same place, named so that it is found from any folder; None for none."""
     if place is None:
@@ -70,15 +76,45 @@ def _module(option: str, place: str, path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses look their own module up there
     try:
-        _of_user(option, place, spec.loader.exec_module)(module)
+        with _siblings(path.resolve().parent):
+            _of_user(option, place, spec.loader.exec_module)(module)
     except BadInput:
         del sys.modules[name]
         raise
     return module
 
 
+@contextmanager
+def _siblings(folder: Path) -> Iterator[None]:
+    """Lets a file import the files beside it, as Python does for a script that it runs.
+
+    A file of the same name that came from another user's folder makes room for the one that is beside this file.
+    """
+    _FOLDERS.add(folder)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        others = file is not None and Path(file).parent in _FOLDERS - {folder}
+        if others and not name.startswith("user_code:") and (folder / Path(file).name).is_file():
+            del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _where(error: BaseException) -> str:
+    """Which line of whose file: the last one of a user's that the error came through; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f" at {Path(error.filename).name}, line {error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(Path(frame.filename).is_relative_to(folder) for folder in _FOLDERS):
+            return f" at {Path(frame.filename).name}, line {frame.lineno}"
+    return ""
+
+
 def _of_user(option: str, place: str, function: Callable) -> Callable:
-    """The same function; whatever it raises becomes a `BadInput` that says whose function it is."""
+    """The same function; whatever it raises becomes a `BadInput` that says whose function it is, and in which line."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
@@ -88,6 +124,7 @@ def _of_user(option: str, place: str, function: Callable) -> Callable:
         # with exit code 0 pass for a success.
         except (Exception, SystemExit) as error:
             said = next(iter(str(error).splitlines()), "nothing")
-            raise BadInput(f"{option} {place} raised {type(error).__name__}, which says: {said}") from error
+            what = f"{type(error).__name__}{_where(error)}"
+            raise BadInput(f"{option} {place} raised {what}, which says: {said}") from error
 
     return call

@@ -1,5 +1,6 @@
 """Which device does the work: the one that was asked for, or an error."""
 
+import os
 from typing import Any, Literal, TypeAlias, get_args
 
 import jax
@@ -21,10 +22,15 @@ def select_device(name: DeviceName = "auto") -> Device:
         raise BadInput(f"device is {name!r}: expected one of {', '.join(get_args(DeviceName))}")
     try:
         return jax.local_devices(backend=None if name == "auto" else name)[0]
-    except RuntimeError as error:
+    # JAX asserts that a platform is left, which is not so where JAX_PLATFORMS names only one that is not there.
+    except (RuntimeError, AssertionError) as error:
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(name)
         remedy = f"uv sync --extra {extra}" if extra else "leave JAX_PLATFORMS unset, or name it there"
-        raise BadInput(f"device is {name!r}: JAX sees no such device here; choose another, or {remedy}") from error
+        platforms = os.environ.get("JAX_PLATFORMS")
+        within = f" within JAX_PLATFORMS={platforms}" if platforms else ""
+        raise BadInput(
+            f"device is {name!r}: JAX sees no such device here{within}; choose another, or {remedy}"
+        ) from error
 
 
 def describe_device(device: Device, dtype: str = "float32") -> str:

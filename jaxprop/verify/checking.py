@@ -113,7 +113,7 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         for probe in probes:
             with jax.enable_x64(dtype == jnp.float64):
                 try:
-                    params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
+                    params, batch = (cast(tree, dtype) for tree in (probe.params, probe.batch))
                     results.append((probe.name, compare(reference, candidate, params, batch)))
                 except BadInput as error:
                     where = f"at the probe {probe.name!r} in {jnp.dtype(dtype)}"
@@ -141,7 +141,9 @@ def _badness(leaf: LeafComparison) -> tuple[bool, float]:
     return not leaf.agree, scaled / leaf.tolerance if leaf.tolerance else math.inf
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
+def cast(tree: Any, dtype: Any) -> Any:
+    """The same tree with its floats in this type; keys of random numbers and whole numbers stay what they are."""
+
     def leaf(x: Any) -> Any:
         given = dtype_of(x)
         if jnp.issubdtype(given, jax.dtypes.extended):  # keys of random numbers

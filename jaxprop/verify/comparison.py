@@ -223,27 +223,28 @@ def _pair(name: str, result: Any, params: Any) -> tuple[Any, Any]:
     what = "None" if result is None else f"a {type(result).__name__}"
     if result is None:
         raise refusal(what, "is a return missing?")
-    if _is_number(result):
+    if is_number(result):
         raise refusal(what, "of a loss, jax.value_and_grad(loss) makes one")
     alone = "this looks like the gradient alone: return the value before it"
     if not isinstance(result, tuple) or len(result) != 2:
-        raise refusal(what, alone if _is_like(result, params) else "")
+        raise refusal(what, alone if is_like(result, params) else "")
     value, grads = result
-    if not _is_like(grads, params):
-        if _is_like(value, params) and _is_number(grads):
+    if not is_like(grads, params):
+        if is_like(value, params) and is_number(grads):
             raise refusal("a pair (grads, value)", "swap the two")
-        if _is_like(result, params):
+        if is_like(result, params):
             raise refusal(what, alone)
-    elif isinstance(value, tuple) and value and _is_number(value[0]):
+    elif isinstance(value, tuple) and value and is_number(value[0]):
         raise refusal("the value with something beside it", "return the value alone, without what has_aux keeps")
     return value, grads
 
 
-def _is_number(x: Any) -> bool:
+def is_number(x: Any) -> bool:
+    """Whether this is one number, as a cost is: of any type, and no container of one."""
     return not isinstance(x, dict | list | tuple | str) and as_array(x).dtype != object and np.shape(x) == ()
 
 
-def _is_like(tree: Any, params: Any) -> bool:
+def is_like(tree: Any, params: Any) -> bool:
     """Whether a tree has the leaves of the parameters, with their shapes."""
     shapes = {key: leaf.shape for key, leaf in on_host(tree).items()}
     return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}

@@ -90,7 +90,7 @@ def in_float64(function: Callable) -> Callable:
     def truth(*arguments: Any) -> Any:
         try:
             cpu = jax.local_devices(backend="cpu")[0]
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # see jaxprop/run/devices.py
             remedy = "add cpu to JAX_PLATFORMS, as in JAX_PLATFORMS=cuda,cpu"
             raise BadInput(f"the float64 truth is computed on the CPU, which JAX does not see: {remedy}") from error
 
