@@ -70,14 +70,13 @@ def _module(option: str, place: str, path: Path) -> ModuleType:
     name = f"user_code:{path.resolve()}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise BadInput(f"{option} is {place!r}: expected a file of Python, named FILE.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses look their own module up there
     try:
-        with _siblings(path.resolve().parent):
-            _of_user(option, place, spec.loader.exec_module)(module)
+        _of_user(option, place, spec.loader.exec_module)(module)
     except BadInput:
         del sys.modules[name]
         raise
@@ -108,7 +107,7 @@ def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f" at {Path(error.filename).name}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if any(Path(frame.filename).is_relative_to(folder) for folder in _FOLDERS):
+        if Path(frame.filename).parent in _FOLDERS:
             return f" at {Path(frame.filename).name}, line {frame.lineno}"
     return ""
 
@@ -116,10 +115,13 @@ def _where(error: BaseException) -> str:
 def _of_user(option: str, place: str, function: Callable) -> Callable:
     """The same function; whatever it raises becomes a `BadInput` that says whose function it is, and in which line."""
 
+    folder = Path(place.rpartition(":")[0]).resolve().parent
+
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         try:
-            return function(*arguments, **named)
+            with _siblings(folder):
+                return function(*arguments, **named)
         # Anything at all may come out of somebody else's code. A file that calls sys.exit would end the script, and
         # with exit code 0 pass for a success.
         except (Exception, SystemExit) as error:

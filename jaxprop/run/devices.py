@@ -27,10 +27,8 @@ def select_device(name: DeviceName = "auto") -> Device:
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(name)
         remedy = f"uv sync --extra {extra}" if extra else "leave JAX_PLATFORMS unset, or name it there"
         platforms = os.environ.get("JAX_PLATFORMS")
-        within = f" within JAX_PLATFORMS={platforms}" if platforms else ""
-        raise BadInput(
-            f"device is {name!r}: JAX sees no such device here{within}; choose another, or {remedy}"
-        ) from error
+        here = f"here with JAX_PLATFORMS={platforms}" if platforms else "here"
+        raise BadInput(f"device is {name!r}: JAX sees no such device {here}; choose another, or {remedy}") from error
 
 
 def describe_device(device: Device, dtype: str = "float32") -> str:
