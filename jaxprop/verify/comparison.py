@@ -484,7 +484,9 @@ def compare_leaf(
         return LeafComparison(path, shape, str(dtype), tolerance, agree=True, verdict="agrees: both are empty")
 
     errors, bends = (np.zeros(shape), np.zeros(shape, bool)) if measured is None else measured
-    scale = float(np.abs(b).max(where=~bends, initial=0)) if scale is None else scale
+    # What is no larger than its error counts as 0.
+    known = ~bends if measured is None else ~bends & (np.abs(b) > errors)
+    scale = float(np.abs(b).max(where=known, initial=0)) if scale is None else scale
     judged = ~bends | (errors <= tolerance * scale)
     # What the errors of a measured reference do not explain; without any, the distance itself.
     distance = np.where(judged, np.maximum(np.abs(a - b) - errors, 0), 0)
