@@ -40,6 +40,34 @@ def loss_with_a_rule_of_its_own(params, batch):
 def raises(*_):
     raise RuntimeError("the cat sat on it")
 
+def with_aux(params, batch):
+    return loss(params, batch), "aux"
+
+def no_scalar(params, batch):
+    return params["w"] @ batch
+
+def a_count(*_):
+    return jnp.array(3)
+
+def nothing(*_):
+    pass
+
+def both(params, batch):
+    return loss(params, batch), right(params, batch)
+
+def swapped(params, batch):
+    return right(params, batch), loss(params, batch)
+
+def right_of_the_rule(params, batch):
+    return {"w": (3 * (params["w"] @ batch) ** 2)[:, None] * batch}
+
+def with_a_key():
+    return inputs()[0], (inputs()[1], jax.random.key(0))
+
+def loss_with_a_key(params, batch):
+    x, key = batch
+    return loss(params, x * jax.random.bernoulli(key, 0.7, x.shape))
+
 def integers():
     return {"w": jnp.array([[1, 2]])}, jnp.array([1.0, 0.5])
 
@@ -152,6 +180,32 @@ def test_a_custom_rule_is_compared_with_finite_differences_and_not_with_itself(m
     assert "finite differences are the reference" in capsys.readouterr().out
 
 
+def test_where_two_part_finite_differences_say_which_is_right(mine, tmp_path, capsys):
+    assert compare_mine(mine, gradient="wrong") == 1
+    found = results(tmp_path)
+    assert found["conclusion"] == "Finite differences side with autodiff: your gradient is wrong."
+    agree = {name: checked["agree"] for name, checked in found["by_differences"].items()}
+    assert agree == {"your gradient": False, "autodiff of your loss": True}
+    assert found["conclusion"] in capsys.readouterr().out
+
+
+def test_a_right_gradient_of_a_loss_with_a_wrong_rule_is_upheld(mine, tmp_path, capsys):
+    assert compare_mine(mine, loss="loss_with_a_rule_of_its_own", gradient="right_of_the_rule") == 1
+    conclusion = results(tmp_path)["conclusion"]
+    assert conclusion.startswith("Finite differences side with your gradient: autodiff of your loss is wrong")
+    assert conclusion in capsys.readouterr().out
+
+
+def test_the_columns_are_explained_below_the_table(mine, capsys):
+    compare_mine(mine)
+    out = capsys.readouterr().out
+    assert all(f"\n{column}: " in out for column in ("scaled", "angle", "ulps"))
+
+
+def test_a_key_of_random_numbers_may_be_in_the_batch(mine):
+    assert compare_mine(mine, loss="loss_with_a_key", gradient=None, inputs="with_a_key") == 0
+
+
 def test_without_a_gradient_of_ones_own_autodiff_is_the_candidate(mine):
     assert compare_mine(mine, gradient=None) == 0
 
@@ -161,7 +215,13 @@ def test_without_a_gradient_of_ones_own_autodiff_is_the_candidate(mine):
     [
         ({"loss": "nothing"}, "has nothing of the name 'nothing'"),
         ({"loss": "a_number"}, "expected a function, and that is a int"),
-        ({"loss": "raises"}, "raised RuntimeError, which says: the cat sat on it"),
+        ({"loss": "raises"}, "mine.py, line 36, which says: the cat sat on it"),
+        ({"loss": "with_aux"}, "returned a tuple: expected one number"),
+        ({"loss": "no_scalar"}, "returned an array of shape (2,): expected one number"),
+        ({"loss": "a_count"}, "returned int32: expected a float"),
+        ({"gradient": "nothing"}, "returned None: expected a tree like the parameters"),
+        ({"gradient": "both"}, "returned a pair (value, grads): expected the gradient alone"),
+        ({"gradient": "swapped"}, "returned a pair (grads, value): expected the gradient alone"),
         ({"gradient": "raises"}, "raised RuntimeError"),
         ({"inputs": "raises"}, "raised RuntimeError"),
         ({"inputs": "one_thing"}, r"expected a pair (params, batch)"),

@@ -524,8 +524,8 @@ def compare_leaf(
 
 # How many coordinates a report names, of those that were not judged.
 _NAMED = 10
-# Of the scale: a difference that is not larger comes from rounding to float32 somewhere, and is none in the formula.
-_FLOAT32 = 64 * float(np.finfo(np.float32).eps)
+# Of the scale: a difference between these is what rounding to float32 somewhere makes, and no mistake in a formula.
+_FLOAT32 = (float(np.finfo(np.float32).eps) / 16, float(np.finfo(np.float32).eps) * 64)
 
 
 def _agreement(scale: float, tolerance: float, errors: np.ndarray, judged: np.ndarray, measured: bool) -> str:
@@ -545,7 +545,7 @@ def _disagreement(scaled: float, scale: float, dtype: Any, worst: tuple[int, ...
     if not scale:
         return f"is not 0, as the reference is{most}: {numbers}"
     verdict = f"differs by {scaled:.2g} of its scale{most}: {numbers}"
-    if dtype == np.float64 and scaled <= _FLOAT32:
+    if dtype == np.float64 and _FLOAT32[0] <= scaled <= _FLOAT32[1]:
         verdict += "; the difference is of the size of float32's rounding"
     return verdict
 

@@ -1,5 +1,6 @@
 """What people bring along in files of their own: found, run once, and named where it fails."""
 
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -90,9 +91,9 @@ def test_an_object_is_no_function(mine):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fails", "raised RuntimeError, which says: the cat sat on it$"),
-        ("fails_without_a_word", "raised ValueError, which says: nothing$"),
-        ("leaves", "raised SystemExit, which says: 0$"),
+        ("fails", r"raised RuntimeError at mine.py, line 22, which says: the cat sat on it$"),
+        ("fails_without_a_word", r"raised ValueError at mine.py, line 25, which says: nothing$"),
+        ("leaves", r"raised SystemExit at mine.py, line 28, which says: 0$"),
     ],
 )
 def test_whatever_a_function_raises_says_whose_it_is(mine, name, said):
@@ -102,7 +103,12 @@ def test_whatever_a_function_raises_says_whose_it_is(mine, name, said):
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [("def f(:", "raised SyntaxError"), ("1 / 0", "raised ZeroDivisionError"), ("exit()", "SystemExit")],
+    [
+        ("\ndef f(:", "raised SyntaxError at bad.py, line 2"),
+        ("\n\n1 / 0", "raised ZeroDivisionError at bad.py, line 3"),
+        ("exit()", "SystemExit"),
+        ("import no_such_sibling", "raised ModuleNotFoundError at bad.py, line 1"),
+    ],
 )
 def test_a_file_that_cannot_be_run_is_refused_every_time(tmp_path, code, said):
     (tmp_path / "bad.py").write_text(code)
@@ -115,3 +121,40 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("f = 1")
     with pytest.raises(jp.BadInput, match="expected a file of Python"):
         load_object("--loss", f"{tmp_path}/notes.txt:f")
+
+
+# Files beside the user's
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_a_file_imports_the_files_beside_it_when_it_is_loaded_and_when_it_is_called(tmp_path):
+    late = "def scale():\n    from my_late_helper import SCALE\n    return SCALE"
+    write(tmp_path, main=f"from my_helper import SCALE\n{late}", my_helper="SCALE = 3", my_late_helper="SCALE = 5")
+    before = list(sys.path)
+    assert load_object("--loss", f"{tmp_path}/main.py:SCALE") == 3
+    assert load_function("--loss", f"{tmp_path}/main.py:scale")() == 5
+    assert sys.path == before
+
+
+def test_two_users_may_have_files_of_one_name(tmp_path):
+    one = write(tmp_path / "one", main="from my_namesake import SCALE", my_namesake="SCALE = 1")
+    other = write(tmp_path / "other", main="from my_namesake import SCALE", my_namesake="SCALE = 2")
+    assert [load_object("--loss", f"{folder}/main.py:SCALE") for folder in (one, other)] == [1, 2]
+
+
+def test_an_error_in_a_file_beside_it_is_named_with_that_file(tmp_path):
+    write(tmp_path, main="from my_broken import f", my_broken="def f():\n    raise KeyError('lost')")
+    with pytest.raises(jp.BadInput, match=r"main.py:f raised KeyError at my_broken.py, line 2, which says: 'lost'"):
+        load_function("--loss", f"{tmp_path}/main.py:f")()
+
+
+def test_an_error_below_a_function_of_jax_is_named_with_the_users_line(tmp_path):
+    write(tmp_path, main="import jax.numpy as jnp\n\ndef f():\n    return jnp.ones(2) @ jnp.ones(3)")
+    with pytest.raises(jp.BadInput, match=r"main.py:f raised TypeError at main.py, line 4, which says: dot_general"):
+        load_function("--loss", f"{tmp_path}/main.py:f")()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -27,6 +28,18 @@ def test_a_device_that_is_absent_is_an_error_and_never_replaced(name):
 def test_an_unknown_device_is_refused():
     with pytest.raises(BadInput, match="expected one of auto, cpu, gpu, tpu"):
         select_device("abacus")  # pyright: ignore[reportArgumentType] - the mistake under test
+
+
+def test_a_platform_that_is_absent_is_named_where_it_was_asked_for():
+    program = "from jaxprop.run.devices import select_device; select_device()"
+    env = {**os.environ, "JAX_PLATFORMS": "cuda"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
+    if done.returncode == 0:
+        assert "gpu" in PRESENT
+        return
+    assert done.stderr.splitlines()[-1].startswith(
+        "jaxprop.errors.BadInput: device is 'auto': JAX sees no such device here with JAX_PLATFORMS=cuda; "
+    )
 
 
 def test_the_description_names_backend_precision_and_version():

@@ -222,3 +222,44 @@ def test_a_rule_is_checked_with_the_cost_that_is_given(monkeypatch):
     right, wrong = cross_entropy(), cross_entropy()._replace(gradient=lambda a, label: jax.nn.softmax(a))
     assert check_rule(autodiff, backprop, right)["5-4-3"].agree
     assert not check_rule(autodiff, lambda network, cost: backprop(network, wrong), right)["5-4-3"].agree
+
+
+# Somebody's probes and functions
+
+
+def squares(params, batch):
+    return jnp.sum(params**2) + 0 * jax.random.normal(batch, ()), 2 * params
+
+
+def test_a_check_is_true_where_all_agree():
+    right = check(BY_JAX, BY_BACKPROP, PROBES[:1])
+    assert right
+    assert not check(BY_JAX, mistaken(MISTAKES["an infinity"][0]), PROBES[:1])
+
+
+def test_a_name_of_a_probe_may_be_anything_and_keys_may_be_in_the_batch():
+    found = check(squares, squares, [Probe("a [/red] herring", np.ones(2), jax.random.key(0))])
+    assert found
+    assert "a [/red] herring, float64" in str(found)
+
+
+def test_a_candidate_that_raises_is_named_with_its_probe_and_its_type():
+    def raises(params, batch):
+        raise ZeroDivisionError("the cat sat on it")
+
+    said = "at the probe 'batch of 1' in float64: the candidate raised ZeroDivisionError, which says: the cat sat on it"
+    with pytest.raises(BadInput, match=said) as caught:
+        check(BY_JAX, raises, PROBES)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_what_a_comparison_notes_stands_below_the_table_with_its_probe():
+    random = np.random.RandomState(0)
+
+    def dropout(params, batch):
+        value, grads = squares(params, batch)
+        return value, grads * random.uniform(0, 2)
+
+    text = " ".join(str(check(squares, dropout, [Probe("one", np.ones(2), jax.random.key(0))])).split())
+    for dtype in ("float64", "float32"):
+        assert f"one, {dtype}: the candidate is not repeatable: called twice" in text

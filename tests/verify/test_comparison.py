@@ -352,3 +352,204 @@ def test_the_scale_of_structured_gradients_is_that_of_what_they_stand_for():
 
     (scale,) = per_example_scale(values_and_grads, (jnp.zeros(2),), ())
     assert scale == 6, "the mean of |0|, |0| and that of |-4|, |8|"
+
+
+# What may go wrong with somebody's functions: each is called on copies, and named
+
+
+def raises(params, batch):
+    raise ZeroDivisionError("the cat sat\non it")
+
+
+def writes_into(part):
+    def value_and_grad(params, batch):
+        {"params": params["b"], "batch": batch}[part][0] = 7
+        return 2.0, GRADS
+
+    return value_and_grad
+
+
+def takes_away(params, batch):
+    del params["W"]
+    return 2.0, GRADS
+
+
+POINT_IN_NUMPY = {"W": np.ones((300, 300), np.float32), "b": np.ones(10, np.float32)}, np.ones(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (raises, "raised ZeroDivisionError, which says: the cat sat$"),
+        (writes_into("params"), r"changed params\['b'\] in place: a gradient leaves its arguments as they are"),
+        (writes_into("batch"), "changed batch in place"),
+        (takes_away, "added to its arguments or took something away"),
+        (lambda *_: None, r"returned None: expected a pair \(value, grads\); is a return missing"),
+        (lambda *_: GRADS, r"returned a dict: expected a pair \(value, grads\); this looks like the gradient alone"),
+        (lambda *_: jnp.float32(2), r"of a loss, jax.value_and_grad\(loss\) makes one"),
+        (lambda *_: (GRADS, jnp.float32(2)), r"returned a pair \(grads, value\): .*; swap the two"),
+        (lambda *_: ((jnp.float32(2), "aux"), GRADS), "returned the value with something beside it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["reference", "candidate"])
+def test_a_function_that_is_no_gradient_is_named_with_what_it_did(name, function, complaint):
+    functions = {"reference": REFERENCE, "candidate": REFERENCE, name: function}
+    with pytest.raises(BadInput, match=f"the {name} {complaint}" if complaint[0] != "o" else complaint) as caught:
+        compare(*functions.values(), *POINT_IN_NUMPY)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError) == (function is raises)
+    assert (POINT_IN_NUMPY[0]["b"] == 1).all(), "what was given is as it was"
+    assert (POINT_IN_NUMPY[1] == 1).all()
+
+
+def test_a_gradient_alone_is_told_from_a_pair_where_params_are_two_things():
+    params = (jnp.ones(2), jnp.ones(3))
+    with pytest.raises(BadInput, match="this looks like the gradient alone"):
+        compare(returns(1.0, params), lambda *_: params, params, BATCH)
+
+
+def test_a_function_that_uses_up_its_arguments_is_named():
+    donated = jnp.ones(5)
+
+    def value_and_grad(params, batch):
+        donated.delete()
+        return jnp.float32(1), jnp.ones(5)
+
+    with pytest.raises(BadInput, match="the candidate used up the memory of params: compile it without donate_argnums"):
+        compare(returns(jnp.float32(1), jnp.ones(5)), value_and_grad, donated, BATCH)
+
+
+def test_two_functions_that_write_into_one_buffer_are_still_told_apart():
+    buffer = np.zeros(3, np.float32)
+
+    def writes(slope):
+        def value_and_grad(params, batch):
+            buffer[:] = slope
+            return np.float32(1), buffer
+
+        return value_and_grad
+
+    params = np.ones(3, np.float32)
+    assert compare(writes(1), writes(1), params, BATCH)
+    assert not compare(writes(1), writes(2), params, BATCH)
+
+
+def test_a_candidate_that_overwrites_what_the_reference_returned_is_found():
+    grads = np.ones(3, np.float32)
+
+    def candidate(params, batch):
+        grads[:] = 5
+        return np.float32(1), grads
+
+    found = compare(lambda *_: (np.float32(1), grads), candidate, np.ones(3, np.float32), BATCH)
+    assert [leaf.path for leaf in found.failures] == ["all"]
+
+
+class Named:
+    """A key that prints like others of its kind, and is put in order after them."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __repr__(self):
+        return "name"
+
+    def __hash__(self):
+        return self.number
+
+    def __eq__(self, other):
+        return isinstance(other, Named) and self.number == other.number
+
+    def __lt__(self, other):
+        return self.number < other.number
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Twins:
+    """A node whose two children have one name."""
+
+    def __init__(self, *children):
+        self.children = children
+
+    def tree_flatten_with_keys(self):
+        key = jax.tree_util.GetAttrKey("w")
+        return [(key, child) for child in self.children], None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        return cls(*children)
+
+
+@pytest.mark.parametrize(
+    ("tree", "name"), [(lambda a, b: {Named(1): a, Named(2): b}, "[name]"), (Twins, ".w")], ids=["keys", "children"]
+)
+def test_leaves_whose_names_look_alike_are_compared_each_with_its_own(tree, name):
+    params = tree(jnp.ones(2), jnp.ones(3))
+    assert compare(returns(1.0, params), returns(1.0, params), params, BATCH)
+    found = compare(returns(1.0, params), returns(1.0, tree(7 * jnp.ones(2), jnp.ones(3))), params, BATCH)
+    assert [leaf.path for leaf in found.leaves] == [name, f"{name} (2)"]
+    assert [leaf.path for leaf in found.failures] == [name]
+
+
+def test_keys_of_random_numbers_may_be_in_the_batch():
+    def dropout(params, batch):
+        x, key = batch
+        return jnp.sum(params * x * jax.random.bernoulli(key, 0.5, x.shape))
+
+    batch = (jnp.arange(1.0, 5), jax.random.key(1))
+    by_jax = jax.value_and_grad(dropout)
+    assert compare(by_jax, by_jax, jnp.ones(4), batch)
+    assert not compare(by_jax, jax.value_and_grad(lambda p, b: dropout(2 * p, b) / 2 + p[0]), jnp.ones(4), batch)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [([1.0, [2.0]], "is a list: expected float32"), ({"cost": 2.0}, "is a dict: expected float32"), ("2", "is <U1")],
+)
+def test_a_value_that_is_no_number_fails_by_its_kind(value, verdict):
+    found = compare(REFERENCE, returns(value, GRADS), PARAMS, BATCH)
+    assert [leaf.path for leaf in found.failures] == ["value"]
+    assert found.value.verdict.startswith(verdict)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "complex64", "float16"])
+def test_a_leaf_of_another_type_fails_by_it(dtype):
+    found = comparison_with({**GRADS, "b": np.zeros(10, dtype)})
+    assert [leaf.verdict for leaf in found.failures] == [f"is {dtype}: expected float32"]
+
+
+def test_a_comparison_is_true_where_all_agree():
+    assert comparison_with(GRADS)
+    assert not comparison_with({**GRADS, "b": 2 * GRADS["b"]})
+
+
+def test_two_numbers_are_shown_with_as_many_digits_as_tell_them_apart():
+    params = np.full(2, 0.3188712345678)
+    off = params.copy()
+    off[1] *= 1 + 1e-9
+    with jax.enable_x64(True):
+        (leaf,) = compare(returns(1.0, params), returns(1.0, off), params, BATCH).leaves
+    assert leaf.verdict.startswith("differs by 1e-09 of its scale, most at [1]: 0.3188712349 for 0.3188712346")
+    assert "float32" not in leaf.verdict, "that is far less than float32 rounds"
+
+
+def test_what_float32_loses_inside_a_check_in_float64_is_said():
+    params = np.linspace(0.1, 1, 7)
+    with jax.enable_x64(True):
+        rounded = compare(returns(1.0, params), returns(1.0, params.astype("float32").astype(float)), params, BATCH)
+        wrong = compare(returns(1.0, params), returns(1.0, 1.001 * params), params, BATCH)
+    assert "the difference is of the size of float32's rounding" in rounded.leaves[0].verdict
+    assert "float32" not in wrong.leaves[0].verdict
+
+
+@pytest.mark.parametrize("name", ["reference", "candidate"])
+def test_a_function_that_is_not_repeatable_is_named(name):
+    random = np.random.RandomState(0)
+
+    def dropout(params, batch):
+        return 2.0, {**GRADS, "b": GRADS["b"] * random.uniform(0, 2, 10).astype(np.float32)}
+
+    functions = {"reference": REFERENCE, "candidate": REFERENCE, name: dropout}
+    functions = {key: lambda *point, f=f: (np.float32(f(*point)[0]), f(*point)[1]) for key, f in functions.items()}
+    (note,) = compare(*functions.values(), PARAMS, BATCH).notes
+    assert note.startswith(f"the {name} is not repeatable: called twice with the same numbers, ['b'] differs by")
+    assert comparison_with({**GRADS, "b": 2 * GRADS["b"]}).notes == (), "wrong, and repeatable"
