@@ -76,7 +76,8 @@ def check_loss(place: str, cost: Any) -> None:
         raise BadInput(f"--loss {place} returned a tuple: expected one number; return the cost, and nothing beside it")
     if not is_number(cost):
         array = as_array(cost)
-        what = f"a {type(cost).__name__}" if array.dtype == object else f"an array of shape {array.shape}"
+        kind = "None" if cost is None else f"a {type(cost).__name__}"
+        what = kind if array.dtype == object else f"an array of shape {array.shape}"
         raise BadInput(f"--loss {place} returned {what}: expected one number, such as the mean over the examples")
     if not jnp.issubdtype(dtype_of(cost), jnp.floating):
         raise BadInput(f"--loss {place} returned {dtype_of(cost)}: expected a float, since nothing else has a gradient")
