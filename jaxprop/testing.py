@@ -34,19 +34,19 @@ def assert_gradients_agree(
 
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does.
     """
-    if _is_loss("reference", reference, params, batch):
-        reference = in_float64(finite_differences(reference))
-        with jax.enable_x64(True):
-            params, batch = cast((params, batch), jnp.float64)
-            found = compare(reference, _as_gradient(candidate, params, batch), params, batch, tolerance, scale)
-    else:
-        found = compare(reference, _as_gradient(candidate, params, batch), params, batch, tolerance, scale)
+    by_reference: Any = reference
+    in_types_given = jax.enable_x64(jax.config.jax_enable_x64)
+    if by_differences := _is_loss("reference", reference, params, batch):
+        by_reference = in_float64(finite_differences(by_reference))
+    with jax.enable_x64(True) if by_differences else in_types_given:
+        point = cast((params, batch), jnp.float64) if by_differences else (params, batch)
+        found = compare(by_reference, _as_gradient(candidate, *point), *point, tolerance, scale)
     if not found:
         first = found.failures[0]
         raise AssertionError(f"the gradients do not agree: look at {first.path} first, which {first.verdict}\n{found}")
 
 
-def _as_gradient(function: ValueAndGrad | Loss, params: Any, batch: Any) -> ValueAndGrad:
+def _as_gradient(function: Any, params: Any, batch: Any) -> ValueAndGrad:
     return jax.value_and_grad(function) if _is_loss("candidate", function, params, batch) else function
 
 

@@ -92,8 +92,9 @@ def _siblings(folder: Path) -> Iterator[None]:
     _FOLDERS.add(folder)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        others = file is not None and Path(file).parent in _FOLDERS - {folder}
-        if others and not name.startswith("user_code:") and (folder / Path(file).name).is_file():
+        if file is None or name.startswith("user_code:"):
+            continue
+        if Path(file).parent in _FOLDERS - {folder} and (folder / Path(file).name).is_file():
             del sys.modules[name]
     sys.path.insert(0, str(folder))
     try:

@@ -104,8 +104,13 @@ def _slope(f: Callable[[Array], Array], x: Array, value: Array, noise: Array) ->
         slope, doubt, rounding = _over_four_steps(f, x, found.step, value, noise)
         better = doubt + rounding < found.doubt + found.rounding  # false for a NaN
         enough = doubt <= jnp.maximum(2 * rounding, _GOOD * jnp.abs(slope))
-        kept = (jnp.where(better, new, old) for new, old in zip((slope, doubt, rounding), found[1:4], strict=True))
-        return _Found(found.step / _RATIO**4, *kept, enough)
+        return _Found(
+            step=found.step / _RATIO**4,
+            slope=jnp.where(better, slope, found.slope),
+            doubt=jnp.where(better, doubt, found.doubt),
+            rounding=jnp.where(better, rounding, found.rounding),
+            enough=enough,
+        )
 
     def goes_on(found: _Found) -> Array:
         return ~found.enough & (found.step > smallest)

@@ -395,7 +395,7 @@ POINT_IN_NUMPY = {"W": np.ones((300, 300), np.float32), "b": np.ones(10, np.floa
 def test_a_function_that_is_no_gradient_is_named_with_what_it_did(name, function, complaint):
     functions = {"reference": REFERENCE, "candidate": REFERENCE, name: function}
     with pytest.raises(BadInput, match=f"the {name} {complaint}" if complaint[0] != "o" else complaint) as caught:
-        compare(*functions.values(), *POINT_IN_NUMPY)
+        compare(functions["reference"], functions["candidate"], *POINT_IN_NUMPY)
     assert isinstance(caught.value.__cause__, ZeroDivisionError) == (function is raises)
     assert (POINT_IN_NUMPY[0]["b"] == 1).all(), "what was given is as it was"
     assert (POINT_IN_NUMPY[1] == 1).all()

@@ -175,7 +175,7 @@ def point(seed: int, change: Callable = lambda params: None) -> tuple[dict, tupl
 
 
 @cache
-def compiled(loss: Callable) -> tuple[Measuring, Callable]:
+def compiled(loss: Callable) -> tuple[Any, Callable]:
     return in_float64(finite_differences(loss)), jax.jit(jax.value_and_grad(loss))
 
 
