@@ -4,6 +4,11 @@ A run that was stopped or killed goes on from its last checkpoint, and ends with
 `--devices` the mini-batches are shared out over many devices, of one process or of all that the environment names.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import shlex
 import sys
 import time

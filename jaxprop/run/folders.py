@@ -6,8 +6,10 @@ import importlib.metadata
 import io
 import json
 import platform
+import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ def new_run_folder(out: Path, experiment: str, seed: int) -> Path:
             attempt += 1
         except OSError as error:
             raise BadInput(f"no run folder can be made in {out}: {error.strerror}; choose another with --out") from None
+
+
+@contextmanager
+def whole_run_folder(out: Path, experiment: str, seed: int) -> Iterator[Path]:
+    """A new run folder for what belongs together: where the block does not come to its end, the folder goes again."""
+    folder = new_run_folder(out, experiment, seed)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
 
 
 def write_json(path: Path, content: Any) -> None:
