@@ -66,12 +66,14 @@ def listen() -> None:
 
 def done(code: int) -> int:
     """Returns the code, unless a signal came before; one that comes later is too late to change anything."""
+    global _words, _said
     if _listener is not None:
         for number in NAMES:
             signal.signal(number, signal.SIG_IGN)
         _listener.finished = True
         os.write(_listener.mouth, b"\0")
         _listener.over.wait()  # where a signal came before, the process ends here
+    _words, _said = str, False  # a program that runs one script after another hears of each
     return code
 
 
@@ -90,7 +92,7 @@ def say(sentence: str) -> None:
 def say_stopped(code: int) -> None:
     """The sentence of a stop, once however often it is asked for."""
     global _said
-    if not _said or _listener is None:
+    if not _said:
         _said = True
         words = _words()
         sentence = f"stopped by {NAMES[signal.Signals(code - 128)]}{': ' * bool(words)}{words}\n"

@@ -99,6 +99,11 @@ def newest_checkpoint(run: str | os.PathLike[str]) -> Found:
     raise BadInput(f"{run} has no checkpoint: name the folder of a run that was begun, or begin another")
 
 
+def last_step(run: str | os.PathLike[str]) -> int | None:
+    """The step of the newest checkpoint, by its name alone; None where there is none."""
+    return max(map(_step, _all(Path(run))), default=None)
+
+
 def check_unchanged(found: Found, config: Mapping[str, Any]) -> None:
     """Raises `BadInput` that names the first of these settings that is not what it was."""
     was = found.facts["config"]

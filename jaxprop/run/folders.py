@@ -67,15 +67,17 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def provenance(device: Device) -> dict[str, Any]:
     """Where a result came from: device, versions and the commit of the source, None outside a checkout."""
-    packages = ("jaxprop", "jax", "jaxlib", "optax", "numpy")
     return {
         "device": {"platform": device.platform, "kind": device.device_kind},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
+        "versions": {"python": platform.python_version(), **versions()},
         "commit": _commit(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that compute."""
+    packages = ("jaxprop", "jax", "jaxlib", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _commit() -> str | None:
