@@ -57,7 +57,7 @@ def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
         print(f"deterministic: {' '.join(flags) or 'nothing needs to be set on this backend'}", flush=True)
     if options.devices == 1:
         return device, None
-    agree({"device": device.platform, "devices of one process": jax.local_device_count(device.platform)})
+    agree({"the kind of device": device.platform, "the number of devices": jax.local_device_count(device.platform)})
     wanted = None if options.devices == "all" else options.devices
     mesh = make_mesh(wanted, options.batch_size, device.platform)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -167,7 +167,7 @@ def what_decides(config: dict[str, Any]) -> dict[str, Any]:
     options = {f"--{name.replace('_', '-')}": value for name, value in deciding(config).items() if name != "out"}
     in_jax = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
     settings_of_jax = {name.upper(): getattr(jax.config, name) for name in in_jax}
-    return {**options, **settings_of_jax, **{f"version of {name}": is_ for name, is_ in folders.versions().items()}}
+    return {**options, **settings_of_jax, **{f"the version of {name}": is_ for name, is_ in folders.versions().items()}}
 
 
 def saved(folder: Path, total: int) -> str:
@@ -199,9 +199,9 @@ def main(options: TrainOptions) -> int:
                 here = go_on(newest_checkpoint(options.resume), here)  # read when nobody else writes there any more
             agree(
                 {
-                    "examples with the checksum": here.config["examples"],
-                    "parameters with the checksum": fingerprint(here.state.params),
-                    "done so many steps:": here.step,
+                    "the checksum of the examples": here.config["examples"],
+                    "the checksum of the parameters": fingerprint(here.state.params),
+                    "the number of steps done": here.step,
                 }
             )
         started = time.perf_counter()

@@ -132,10 +132,13 @@ def only_one(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Makes a folder and those above it, unless it exists. Raises `BadInput` where the system refuses."""
+def make_folder(path: str | os.PathLike[str], parents: bool = True) -> None:
+    """Makes a folder, and those above it with `parents`, unless it exists. Raises `BadInput` where the system refuses.
+
+    Without `parents`, a folder in which this one lies must be there.
+    """
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        Path(path).mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot make the folder {path}: {why(error)}; {_remedy(error)}") from error
 
@@ -241,19 +244,17 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     """An array whose header announces exactly as many bytes as follow."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in read_header:
             raise ValueError(f"{member.filename!r} has a header of version {version}")
-        shape, _, dtype = read_header[version](file)
-        there = member.file_size - file.tell()
+        shape, in_columns, dtype = read_header[version](file)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded, they are pickles")
+        content = bytearray(file.read())
     announced = math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and announced != there:
-        raise ValueError(f"{member.filename!r} announces {announced:,} bytes and has {there:,}")
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    if announced != len(content):
+        raise ValueError(f"{member.filename!r} announces {announced:,} bytes and has {len(content):,}")
+    return np.ndarray(shape, dtype, content, order="F" if in_columns else "C")
 
 
 def _shortly(error: BaseException) -> str:

@@ -63,10 +63,8 @@ def save_checkpoint(run: str | os.PathLike[str], checkpoint: Checkpoint, previou
     facts |= {"kind": _KIND, "key": str(jax.random.key_impl(checkpoint.key))}
     if keys := {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if _is_key(leaf)}:
         facts["keys"] = keys
-    if not Path(run).is_dir():
-        raise BadInput(f"{run} is no folder, or not any more: what was trained since the last checkpoint is lost")
     folder = Path(run) / "checkpoints"
-    make_folder(folder)
+    make_folder(folder, parents=False)
     save_arrays(folder / f"step-{checkpoint.step}.npz", arrays, facts)
     for path in _all(Path(run)):
         # What only bears the name of a checkpoint, such as a folder, is not ours to delete.

@@ -95,8 +95,8 @@ def agree(facts: Mapping[str, Any], within: float = MEETING) -> None:
             if one != other:
                 jax.distributed.shutdown()  # all find this, so all can go in good order
                 raise BadInput(
-                    f"process {process} of {processes} has {name} {other} where process 0 has {one}: "
-                    "start all processes of a run alike"
+                    f"process {process} of {processes} differs from process 0 in {name}: it has {other}, process 0 "
+                    f"has {one}; start all processes of a run alike"
                 )
 
 
