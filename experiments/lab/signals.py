@@ -18,7 +18,7 @@ from typing import Any
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 TOGETHER = 1.0  # seconds within which signals are one: a launcher hands on what its whole group has got already
-GRACE = 2.0  # seconds that the main thread has to clean up
+GRACE = 1.0  # seconds that the main thread has to clean up
 
 
 class Stopped(KeyboardInterrupt):

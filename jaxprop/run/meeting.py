@@ -7,6 +7,7 @@ at the address where JAX will meet afterwards. Python's own sockets are enough f
 
 import contextlib
 import json
+import os
 import socket
 import time
 from typing import Any
@@ -114,9 +115,10 @@ def _listen(port: int) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("", port))
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise BadInput(
-            f"process 0 cannot listen at port {port} of JAX_COORDINATOR_ADDRESS ({error.strerror}): choose another "
-            "port, or see whether JAX_PROCESS_ID=0 was given twice"
+            f"process 0 cannot listen at port {port} of JAX_COORDINATOR_ADDRESS ({reason}): choose another port, or "
+            "see whether JAX_PROCESS_ID=0 was given twice"
         ) from error
 
 
