@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import ml_dtypes
@@ -406,10 +406,10 @@ def test_a_damaged_file_and_one_that_was_cut_short_are_told_apart(path):
 # Whoever means harm can compute the checksum too.
 
 
-def sealed(path: Path, members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+def sealed(path: Path, members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> Path:
     """A file with these members and a right checksum."""
     with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
+        for name, content in members:
             archive.writestr(name, content)
         archive.comment = bytes(_SEAL_BYTES)
     body = path.read_bytes()[:-_SEAL_BYTES]
@@ -464,7 +464,7 @@ WRONG_MEMBERS = {
 @pytest.mark.parametrize("what", WRONG_MEMBERS)
 def test_behind_a_right_checksum_wrong_content_is_one_sentence(tmp_path, what):
     members, reason = WRONG_MEMBERS[what]
-    path = sealed(tmp_path / "x.npz", members)
+    path = sealed(tmp_path / "x.npz", members.items())
     with pytest.raises(
         BadInput, match=rf"^{path} is sealed, but not as jaxprop writes it \({reason}.*\); make it again$"
     ):
@@ -472,22 +472,18 @@ def test_behind_a_right_checksum_wrong_content_is_one_sentence(tmp_path, what):
 
 
 def test_a_few_bytes_that_stand_for_many_are_refused(tmp_path):
-    path = sealed(tmp_path / "x.npz", {"about": b"{}", "x.npy": as_npy(np.zeros(10**6))}, zipfile.ZIP_DEFLATED)
+    path = sealed(tmp_path / "x.npz", [("about", b"{}"), ("x.npy", as_npy(np.zeros(10**6)))], zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 10**5
     with pytest.raises(BadInput, match="'about' is compressed"):
         load_arrays(path)
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    member = as_npy(np.zeros(1))
     with pytest.warns(UserWarning, match="Duplicate name"):
-        path = sealed(tmp_path / "x.npz", Twice({"about": b"{}", "x.npy": as_npy(np.zeros(1))}))
+        path = sealed(tmp_path / "x.npz", [("about", b"{}"), ("x.npy", member), ("x.npy", member)])
     with pytest.raises(BadInput, match=r"'x\.npy' is there twice"):
         load_arrays(path)
-
-
-class Twice(dict):
-    def items(self):
-        return [*super().items(), ("x.npy", as_npy(np.ones(1)))]
 
 
 def test_a_file_without_a_seal_is_not_read_whatever_its_size(tmp_path):

@@ -4,6 +4,7 @@ import os
 import random
 import resource
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,14 +226,12 @@ def test_a_run_that_has_vanished_is_not_begun_again_by_its_next_checkpoint(tmp_p
 
 def test_a_key_of_random_numbers_in_the_optimizer_comes_back(tmp_path):
     optimizer = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(3)), optax.sgd(0.1))
-    params = jp.mlp(SIZES).init(jax.random.key(0))
-    saved = some_checkpoint()._replace(state=jp.init_state(params, optimizer))
-    save_checkpoint(tmp_path, saved, previous=None)
-    loaded = restore(newest_checkpoint(tmp_path), jp.init_state(params, optimizer))
-    key, expected = (state.opt_state[0].rng_key for state in (loaded.state, saved.state))
+    state: Any = jp.init_state(jp.mlp(SIZES).init(jax.random.key(0)), optimizer)
+    save_checkpoint(tmp_path, some_checkpoint()._replace(state=state), previous=None)
+    loaded: Any = restore(newest_checkpoint(tmp_path), state).state
+    key, expected = loaded.opt_state[0].rng_key, state.opt_state[0].rng_key
     assert key.dtype == expected.dtype
     assert key == expected
-    state = jp.init_state(params, optimizer)
     other = state._replace(opt_state=(state.opt_state[0]._replace(rng_key=jnp.zeros(2)), *state.opt_state[1:]))
     with pytest.raises(BadInput, match=r"rng_key was key<fry> of shape \(\) in .* and is float32 of shape \(2,\) now"):
         restore(newest_checkpoint(tmp_path), other)
