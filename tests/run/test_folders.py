@@ -27,9 +27,13 @@ def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path):
 def test_a_folder_for_what_belongs_together_is_whole_or_not_there(tmp_path, stop):
     with folders.whole_run_folder(tmp_path, "forward", seed=7) as whole:
         (whole / "results.json").touch()
-    with pytest.raises(stop), folders.whole_run_folder(tmp_path, "forward", seed=7) as half:
-        (half / "figure.png").touch()
+
+    def draw(folder):
+        (folder / "figure.png").touch()
         raise stop
+
+    with pytest.raises(stop), folders.whole_run_folder(tmp_path, "forward", seed=7) as half:
+        draw(half)
     assert list((tmp_path / "forward").iterdir()) == [whole]
 
 
