@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -145,14 +146,25 @@ def _heard(number: int) -> bool:
         return False
 
 
-def _in_main(number: int, frame: object) -> None:
+def _in_main(number: int, frame: FrameType | None) -> None:
     """The handler, which Python calls in the main thread."""
     if _listener is None:
         if _heard(number):
             raise Stopped(number)
     elif _ending and not _listener.asked_main:
         _listener.asked_main = True
+        if _importing(frame):
+            _leave()
         raise Stopped(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether this code runs for an import, such as a compiled module's, which an exception can bring to a crash."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watch(listener: _Listener) -> None:
