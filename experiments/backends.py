@@ -9,6 +9,11 @@ On a CPU the default is the highest. On a GPU it is TensorFloat-32, on a TPU bfl
 far below the grey lines the points stay: roundings seldom all go in one direction.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

@@ -14,6 +14,11 @@ networks trained at once, what an epoch costs against width, batch size, depth a
 takes from the start of its process to 93 % test accuracy.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import os
 import sys
 from contextlib import nullcontext
@@ -56,14 +61,14 @@ def main(options: Options) -> int:
     # TensorFloat-32, which an accelerator may take instead of float32, would be other work than that of the peers.
     with nullcontext() if device.platform == "cpu" else jax.default_matmul_precision("highest"):
         found = measure(options, device.platform, dataset)
-    folder = folders.new_run_folder(options.out, "benchmark", options.seed)
-    for name, rows in tables(found).items():
-        folders.write_csv(folder / f"{name}.csv", rows)
-    if options.figures:
-        for name, figure in figures(found).items():
-            save_figure(folder / f"{name}.png", figure)
-    record = {**summary(found), **settings(options), **folders.provenance(device)}
-    folders.write_json(folder / "results.json", record)
+    with folders.whole_run_folder(options.out, "benchmark", options.seed) as folder:
+        for name, rows in tables(found).items():
+            folders.write_csv(folder / f"{name}.csv", rows)
+        if options.figures:
+            for name, figure in figures(found).items():
+                save_figure(folder / f"{name}.png", figure)
+        record = {**summary(found), **settings(options), **folders.provenance(device)}
+        folders.write_json(folder / "results.json", record)
     print_wide(
         "One epoch; times are relative to jaxprop's with manual backprop", epoch_times.peer_table(found.epoch.rows)
     )

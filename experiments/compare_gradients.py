@@ -13,6 +13,11 @@ What to look at: in `scatter.png` all derivatives lie on one line; `differences.
 weight; in `trajectories.png` both gradients stay equally far from the float64 truth.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

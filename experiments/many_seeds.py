@@ -9,6 +9,11 @@ Look at `many_seeds.png`: how narrow the heap on the left is, and how wide the r
 `first_layer.png`, what the sixteen neurons of the best network look for.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -3,6 +3,11 @@
 For a network of one's own, `--network FILE.py:function` names the function that makes it, as for `train.py`.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import math
 import sys
 from dataclasses import dataclass

@@ -12,6 +12,11 @@ shared out over the cores already. What is seen then is what sharing out costs.
 Look at `scaling.png`: how far above the dotted lines the points are.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import os
 import sys
 from collections.abc import Iterable

@@ -4,9 +4,17 @@ A run that was stopped or killed goes on from its last checkpoint, and ends with
 `--devices` the mini-batches are shared out over many devices, of one process or of all that the environment names.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +24,14 @@ import optax
 from jax.sharding import Mesh
 
 import jaxprop as jp
-from jaxprop.files import remove_leftovers
+from jaxprop.files import only_one, remove_leftovers
 from jaxprop.run import folders
 from jaxprop.run.checkpoints import (
     Checkpoint,
     Found,
     check_unchanged,
     fingerprint,
+    last_step,
     newest_checkpoint,
     restore,
     save_checkpoint,
@@ -30,9 +39,10 @@ from jaxprop.run.checkpoints import (
 from jaxprop.run.devices import Device, deterministic_options
 from jaxprop.run.parameters import SAVED_TYPES
 from jaxprop.run.placement import make_mesh
-from jaxprop.run.processes import all_equal, join, largest, leads, leave, together
+from jaxprop.run.processes import agree, join, largest, leads, together, until_all_agree
 from jaxprop.run.training_run import Row, Task, advance
-from lab.common import Stop, first_line, progress, run, settings
+from lab.common import first_line, progress, run, settings
+from lab.signals import Stop, say_stopped, tell
 from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
 from lab.train_results import leave_results, report_diagnosis, save_figures
 from lab.train_task import Problem, compile_task, pose
@@ -41,14 +51,13 @@ from lab.user_code import absolute, checksum, file_name
 
 def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
     """This process's first device, and the mesh of all that share each mini-batch, if there are more. Says which."""
-    if options.devices != 1:
-        join(options.peer_timeout)
     device = first_line(options.device, str(jnp.result_type(float)))
     if options.deterministic:
         flags = deterministic_options(device.platform)
         print(f"deterministic: {' '.join(flags) or 'nothing needs to be set on this backend'}", flush=True)
     if options.devices == 1:
         return device, None
+    agree({"the kind of device": device.platform, "the number of devices": jax.local_device_count(device.platform)})
     wanted = None if options.devices == "all" else options.devices
     mesh = make_mesh(wanted, options.batch_size, device.platform)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -78,24 +87,31 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
     return here._replace(origin=start.origin, config={**here.config, **places})
 
 
-def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
+@contextmanager
+def run_folder(options: TrainOptions, here: Checkpoint) -> Iterator[Path | None]:
     """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing."""
     if not leads():
-        return None
+        yield None
+        return
     if folder := options.resume:
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
-        return folder
-    folder = folders.new_run_folder(options.out, "train", options.seed)
-    folders.write_json(folder / "config.json", here.config)
-    save_checkpoint(folder, here, previous=None)
-    return folder
+        folders.write_json(folder / "config.json", here.config)  # it may have been lost or damaged
+        yield folder
+        return
+    with folders.whole_run_folder(options.out, "train", options.seed) as folder:
+        save_checkpoint(folder, here, previous=None)
+        folders.write_json(folder / "config.json", here.config)
+    with only_one(folder):
+        yield folder
 
 
-def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None) -> tuple[Checkpoint, int]:
+def train(
+    options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None, stop: Stop
+) -> tuple[Checkpoint, int]:
     """Trains to the end, or as far as it comes: where it stands then, and the exit code."""
     code = 0
-    with Stop() as stop, progress(here.config["epochs"], len(here.rows)) as show:
+    with progress(here.config["epochs"], len(here.rows)) as show:
 
         def stopping() -> bool:
             nonlocal code
@@ -146,40 +162,75 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
     jp.save_params(path, problem.network, here.state.params, **facts)
 
 
+def what_decides(config: dict[str, Any]) -> dict[str, Any]:
+    """All that processes which train one network need to have in common, before any of them has looked at the data."""
+    options = {f"--{name.replace('_', '-')}": value for name, value in deciding(config).items() if name != "out"}
+    in_jax = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
+    settings_of_jax = {name.upper(): getattr(jax.config, name) for name in in_jax}
+    return {**options, **settings_of_jax, **{f"the version of {name}": is_ for name, is_ in folders.versions().items()}}
+
+
+def saved(folder: Path, total: int) -> str:
+    """What a run that is stopped at this moment leaves on the disk, and how to go on."""
+    step = last_step(folder)
+    if step is None:
+        return f"nothing is left in {folder}"
+    again = f"uv run experiments/train.py --resume {shlex.quote(str(folder))}"
+    return f"step {step:,} of {total:,} is saved; to go on: {again}"
+
+
 def main(options: TrainOptions) -> int:
     epochs, rate = epochs_and_rate(options)
     own = {"network": absolute(options.network), "cost": absolute(options.cost), "cost_name": file_name(options.cost)}
     config = {**settings(options), **own, "epochs": epochs, "learning_rate": rate}
-    found = newest_checkpoint(options.resume) if options.resume else None
-    if found:
-        check_unchanged(found, deciding(config))
-    device, mesh = choose_devices(options)
-    problem = pose(options)
-    optimizer, here = begin(options, problem, config, device, mesh)
-    if found:
-        here = go_on(found, here)
-    if not all_equal(here.step):
-        raise jp.BadInput(f"other processes go on elsewhere than after step {here.step}: let all see one run folder")
-    started = time.perf_counter()
-    task = compile_task(options, problem, optimizer, here, mesh)
-    compile_seconds = time.perf_counter() - started
-    print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
-    folder = run_folder(options, here)
-    with together():
-        here, code = train(options, task, here, folder)
-    if folder is None:
-        return code
+    if options.resume:
+        check_unchanged(newest_checkpoint(options.resume), deciding(config))
+    if options.devices != 1:
+        join(options.peer_timeout)
+    with ExitStack() as until_the_end:
+        with until_all_agree():
+            agree(what_decides(config))
+            device, mesh = choose_devices(options)
+            problem = pose(options)
+            optimizer, here = begin(options, problem, config, device, mesh)
+            if options.resume:
+                if leads():
+                    until_the_end.enter_context(only_one(options.resume))
+                here = go_on(newest_checkpoint(options.resume), here)  # read when nobody else writes there any more
+            agree(
+                {
+                    "the checksum of the examples": here.config["examples"],
+                    "the checksum of the parameters": fingerprint(here.state.params),
+                    "the number of steps done": here.step,
+                }
+            )
+        started = time.perf_counter()
+        task = compile_task(options, problem, optimizer, here, mesh)
+        compile_seconds = time.perf_counter() - started
+        print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
+        with Stop() as stop:
+            folder = until_the_end.enter_context(run_folder(options, here))
+            if folder:
+                tell(partial(saved, folder, task.total))
+            with together():
+                here, code = train(options, task, here, folder, stop)
+            if folder:
+                save_trained(folder / "params.npz", options, problem, here)
+                if here.rows:
+                    folders.write_csv(folder / "metrics.csv", here.rows)
+                if code != 3:
+                    leave_results(folder, here, options.batch_size, compile_seconds)
+        code = code or stop.code  # of a signal that came after the last step
+        if code in (130, 143):
+            say_stopped(code)
+        if code or folder is None:
+            return code
+        show_results(options, problem, task, here, folder)
+    return 0
 
-    save_trained(folder / "params.npz", options, problem, here)
-    if here.rows:
-        folders.write_csv(folder / "metrics.csv", here.rows)
-    if code == 3:
-        return code
-    leave_results(folder, here, options.batch_size, compile_seconds)
-    if code:
-        again = f"uv run experiments/train.py --resume {shlex.quote(str(folder))}"
-        print(f"stopped after step {here.step:,} of {task.total:,}; to go on: {again}")
-        return code
+
+def show_results(options: TrainOptions, problem: Problem, task: Task, here: Checkpoint, folder: Path) -> None:
+    """The figures, and the last lines."""
     test = problem.test
     if options.figures:
         save_figures(folder, here.rows, test, here.state.params, task.score(here.state.params)[1].outputs)
@@ -188,8 +239,7 @@ def main(options: TrainOptions) -> int:
     accuracy = here.rows[-1]["test_accuracy"]
     print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {len(test.labels):,} {kind} digits classified correctly")
     print(f"run folder: {folder}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(leave(run(main, TrainOptions, earlier=options_before)))
+    sys.exit(run(main, TrainOptions, earlier=options_before))

@@ -9,11 +9,17 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
+import stat
+import struct
+import tokenize
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +27,11 @@ import numpy as np
 import platformdirs
 
 from jaxprop.errors import BadInput
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 Arrays = dict[str, np.ndarray]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -63,17 +74,71 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The whole content of a file. Raises `BadInput` where it does not exist or cannot be read."""
+    """The whole content of a file. Raises `BadInput` where it does not exist, is no regular file or cannot be read."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file to read it. `BadInput` where that fails, also later, and where it is a pipe, a socket or a device.
+
+    Such a thing is not even opened: that could wait for ever, or do something.
+    """
     try:
-        return Path(path).read_bytes()
+        _check_regular(path, os.stat(path).st_mode)
+        with open(path, "rb", opener=_at_once) as file:
+            _check_regular(path, os.fstat(file.fileno()).st_mode)  # it may have been exchanged meanwhile
+            yield file
     except OSError as error:
         raise BadInput(f"cannot read {path}: {why(error)}; name a file that exists and can be read") from error
+    except MemoryError as error:
+        raise BadInput(f"cannot read {path}: it is larger than the memory of this computer; name another") from error
 
 
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Makes a folder and those above it, unless it exists. Raises `BadInput` where the system refuses."""
+def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    if kind := kinds.get(stat.S_IFMT(mode)):
+        raise BadInput(f"cannot read {path}: it is {kind}; name an ordinary file")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file without waiting for a writer, should it have become a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def only_one(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """While the block runs, `only_one` of this folder fails in any other process, by a lock on the file `lock` in it.
+
+    The system takes the lock back when this process ends, however it does. Where the file system keeps no locks, that
+    is a warning.
+
+    Raises `BadInput` where another process is in such a block.
+    """
+    path = Path(folder) / "lock"
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115 - to write, without which a network's file system gives no lock
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {why(error)}; {_remedy(error)}") from error
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"another process is at work in {folder}: wait until it ends, or stop it") from error
+        except OSError as error:
+            warnings.warn(f"nothing keeps a second process out of {folder}: {why(error)}", stacklevel=3)
+        yield
+
+
+def make_folder(path: str | os.PathLike[str], parents: bool = True) -> None:
+    """Makes a folder, and those above it with `parents`, unless it exists. Raises `BadInput` where the system refuses.
+
+    Without `parents`, a folder in which this one lies must be there.
+    """
+    try:
+        Path(path).mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot make the folder {path}: {why(error)}; {_remedy(error)}") from error
 
@@ -91,6 +156,8 @@ def why(error: OSError) -> str:
 def _remedy(error: OSError) -> str:
     if error.errno in _FULL:
         return "free some space, or choose another place"
+    if error.errno == errno.EISDIR:
+        return "choose a place that exists and can be written, or remove the folder of that name"
     return "choose a place that exists and can be written"
 
 
@@ -128,25 +195,71 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the facts that `save_arrays` wrote.
 
     Raises `BadInput` where the file is missing, cut short, altered in any bit, or of another kind. Nothing in it is
-    looked at before its checksum is right, and a pickle is never opened.
+    looked at before its checksum is right, a pickle is never opened, and no memory is taken for more than is there.
     """
-    data = read_bytes(path)
+    with open_regular(path) as file:
+        # A file without a seal may be of any size, and is not read.
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _SEAL_BYTES))
+        end = file.read()
+        file.seek(0)
+        data = file.read() if end.startswith(_SEAL) else file.read(_SEAL_BYTES) + end
     if data[-_SEAL_BYTES:] != _seal(memoryview(data)[:-_SEAL_BYTES]):
         raise BadInput(f"{path} {_what_is_wrong(data)}; restore it from a copy, or make it again")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            about = json.loads(archive.read("about"))
-            if not isinstance(about, dict):
-                raise ValueError(f"about is a {type(about).__name__}")
-            names = [name for name in archive.namelist() if name != "about"]
-            return {name.removesuffix(".npy"): _read_member(archive, name) for name in names}, about
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path} is sealed, but not as jaxprop writes it ({error}); make it again") from error
+            return _read_archive(archive)
+    except _WRONG_INSIDE as error:
+        raise BadInput(f"{path} is sealed, but not as jaxprop writes it ({_shortly(error)}); make it again") from error
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+# What zipfile, json and NumPy raise for what is not of their form. Whoever can compute the checksum can write anything.
+_WRONG_INSIDE = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, MemoryError, EOFError, SyntaxError),
+    *(RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
+)
+
+
+def _read_archive(archive: zipfile.ZipFile) -> tuple[Arrays, dict[str, Any]]:
+    arrays: Arrays = {}
+    about = None
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED:  # a few bytes could stand for any number
+            raise ValueError(f"{member.filename!r} is compressed")
+        name = member.filename.removesuffix(".npy")
+        if name in arrays or (name == "about" and about is not None):
+            raise ValueError(f"{member.filename!r} is there twice")
+        if member.filename == "about":
+            about = json.loads(archive.read(member))
+        elif member.filename.endswith(".npy"):
+            arrays[name] = _read_array(archive, member)
+        else:
+            raise ValueError(f"{member.filename!r} is no array")
+    if not isinstance(about, dict):
+        raise ValueError(f"about is a {type(about).__name__}")
+    return arrays, about
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array whose header announces exactly as many bytes as follow."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise ValueError(f"{member.filename!r} has a header of version {version}")
+        shape, in_columns, dtype = read_header[version](file)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded, they are pickles")
+        content = bytearray(file.read())
+    announced = math.prod(shape) * dtype.itemsize
+    if announced != len(content):
+        raise ValueError(f"{member.filename!r} announces {announced:,} bytes and has {len(content):,}")
+    return np.ndarray(shape, dtype, content, order="F" if in_columns else "C")
+
+
+def _shortly(error: BaseException) -> str:
+    said = next(iter(str(error).splitlines()), "")
+    return said[:200] or type(error).__name__
 
 
 def _seal(body: memoryview) -> bytes:

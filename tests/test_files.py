@@ -1,14 +1,18 @@
 """Files are whole or not there at all, and arrays in one file that notices when it was damaged."""
 
 import errno
+import fcntl
 import io
 import json
 import os
 import pickle
 import random
 import resource
+import socket
+import subprocess
+import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import ml_dtypes
@@ -24,6 +28,7 @@ from jaxprop.files import (
     _seal,
     load_arrays,
     make_folder,
+    only_one,
     read_bytes,
     remove_leftovers,
     save_arrays,
@@ -150,6 +155,13 @@ def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path):
     assert (tmp_path / "above" / "below").is_dir()
 
 
+def test_without_parents_a_folder_is_made_only_where_the_one_above_is(tmp_path):
+    make_folder(tmp_path / "folder", parents=False)
+    with pytest.raises(BadInput, match=r"cannot make the folder .*gone/folder: No such file or directory"):
+        make_folder(tmp_path / "gone" / "folder", parents=False)
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_a_folder_in_the_place_of_a_file_is_refused(old):
     with pytest.raises(BadInput, match=r"cannot make the folder .*: File exists; choose a place"):
         make_folder(old)
@@ -164,6 +176,85 @@ def test_a_file_that_cannot_be_read_is_named(old):
         read_bytes(old.parent / "nothing")
     with pytest.raises(BadInput, match=r"cannot read .*folder: Is a directory; name a file"):
         read_bytes(old.parent)
+
+
+@pytest.fixture
+def not_a_file(request, tmp_path) -> Path:
+    """Something that a program may wait for without end, or that does something when it is opened."""
+    path = tmp_path / "thing"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "link to a pipe":
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to(tmp_path / "pipe")
+    elif request.param == "device":
+        path = Path("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("not_a_file", "kind"),
+    [("pipe", "pipe"), ("link to a pipe", "pipe"), ("device", "device"), ("socket", "socket")],
+    indirect=["not_a_file"],
+)
+@pytest.mark.parametrize("read", [read_bytes, load_arrays])
+def test_only_an_ordinary_file_is_opened(not_a_file, kind, read):
+    with pytest.raises(BadInput, match=rf"cannot read {not_a_file}: it is a {kind}; name an ordinary file"):
+        read(not_a_file)
+
+
+def test_a_file_that_was_exchanged_for_a_pipe_meanwhile_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    look = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **more: look(tmp_path / "file", **more))
+    with pytest.raises(BadInput, match="it is a pipe"):
+        read_bytes(tmp_path / "pipe")
+
+
+def test_a_folder_has_one_at_a_time(tmp_path):
+    with only_one(tmp_path), pytest.raises(BadInput, match="another process is at work"), only_one(tmp_path):
+        pytest.fail("two at a time")
+    with only_one(tmp_path):
+        pass
+
+
+def test_a_process_that_was_killed_holds_nothing(tmp_path):
+    """It locks as `only_one` does, and need not import all of jaxprop for that."""
+    program = (
+        "import fcntl, sys\nfile = open(sys.argv[1], 'ab')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('in', flush=True)\ninput()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        said = rf"^another process is at work in {tmp_path}: wait until it ends, or stop it$"
+        with pytest.raises(BadInput, match=said), only_one(tmp_path):
+            pytest.fail("two at a time")
+        other.kill()
+    with only_one(tmp_path):
+        pass
+
+
+def test_a_folder_that_keeps_no_locks_is_a_warning_and_one_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.warns(UserWarning, match=r"nothing keeps a second process out of .*: No locks available"),
+        only_one(tmp_path),
+    ):
+        pass
+    with (
+        pytest.raises(BadInput, match=r"cannot write .*nowhere/lock: No such file or directory"),
+        only_one(tmp_path / "nowhere"),
+    ):
+        pass
 
 
 def test_what_a_killed_write_left_is_removed_and_nothing_else(old):
@@ -312,22 +403,101 @@ def test_a_damaged_file_and_one_that_was_cut_short_are_told_apart(path):
         load_arrays(path)
 
 
-def test_a_pickle_is_not_opened_even_behind_a_right_checksum(path):
-    """The checksum tells of accidents. Whoever means harm can compute it, and must not get a program to run."""
+# Whoever means harm can compute the checksum too.
 
-    class Harm:
-        def __reduce__(self):
-            return pytest.fail, ("a pickle was opened",)
 
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("about", "{}")
-        with archive.open("harm.npy", "w") as member:
-            np.lib.format.write_array(member, np.array([Harm()], object), allow_pickle=True)
+def sealed(path: Path, members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> Path:
+    """A file with these members and a right checksum."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
         archive.comment = bytes(_SEAL_BYTES)
     body = path.read_bytes()[:-_SEAL_BYTES]
     path.write_bytes(body + _seal(memoryview(body)))
-    with pytest.raises(BadInput, match=r"is sealed, but not as jaxprop writes it \(Object arrays cannot be loaded"):
+    return path
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def with_header(text: str, content: bytes = b"") -> bytes:
+    """An array with this header, in the form of NumPy's version 1.0."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + content
+
+
+class Harm:
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was opened",)
+
+
+FOUR_TERABYTES = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,)}"
+WRONG_MEMBERS = {
+    "a pickle": ({"about": b"{}", "x.npy": as_npy(np.array([Harm()], object))}, "Object arrays cannot be loaded"),
+    "4 TB announced": (
+        {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES, b"1234")},
+        "'x.npy' announces 4,000,000,000,000 bytes and has 4",
+    ),
+    "fewer than nothing": (
+        {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES.replace("1000000000000", "-1"), b"1234")},
+        "'x.npy' announces -4 bytes and has 4",
+    ),
+    "more bytes than announced": (
+        {"about": b"{}", "x.npy": as_npy(np.zeros(3)) + b"?"},
+        "'x.npy' announces 24 bytes and has 25",
+    ),
+    "100,000 brackets": ({"about": b"[" * 100_000}, "maximum recursion depth exceeded"),
+    "100,000 brackets in a header": ({"about": b"{}", "x.npy": with_header("(" * 60_000)}, "Header info length"),
+    "5,000 brackets in a header": ({"about": b"{}", "x.npy": with_header("(" * 5_000)}, ""),
+    "a header that is no Python": ({"about": b"{}", "x.npy": with_header("(")}, ""),
+    "a header of another version": ({"about": b"{}", "x.npy": b"\x93NUMPY\x07\x00"}, ""),
+    "an empty array": ({"about": b"{}", "x.npy": b""}, ""),
+    "about is a list": ({"about": b"[]"}, "about is a list"),
+    "about is no text": ({"about": b"\xff\xfe"}, ""),
+    "no about": ({"x.npy": as_npy(np.zeros(3))}, "about is a NoneType"),
+    "something else": ({"about": b"{}", "run.sh": b""}, "'run.sh' is no array"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_MEMBERS)
+def test_behind_a_right_checksum_wrong_content_is_one_sentence(tmp_path, what):
+    members, reason = WRONG_MEMBERS[what]
+    path = sealed(tmp_path / "x.npz", members.items())
+    with pytest.raises(
+        BadInput, match=rf"^{path} is sealed, but not as jaxprop writes it \({reason}.*\); make it again$"
+    ):
         load_arrays(path)
+
+
+def test_a_few_bytes_that_stand_for_many_are_refused(tmp_path):
+    path = sealed(tmp_path / "x.npz", [("about", b"{}"), ("x.npy", as_npy(np.zeros(10**6)))], zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10**5
+    with pytest.raises(BadInput, match="'about' is compressed"):
+        load_arrays(path)
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    member = as_npy(np.zeros(1))
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = sealed(tmp_path / "x.npz", [("about", b"{}"), ("x.npy", member), ("x.npy", member)])
+    with pytest.raises(BadInput, match=r"'x\.npy' is there twice"):
+        load_arrays(path)
+
+
+def test_a_file_without_a_seal_is_not_read_whatever_its_size(tmp_path):
+    """Four terabytes that take no room on the disk."""
+    with open(tmp_path / "x.npz", "wb") as file:
+        file.write(b"PK")
+        try:
+            file.truncate(4 * 10**12)
+        except OSError:
+            pytest.skip("this file system has no files of such a size")
+    with pytest.raises(BadInput, match="does not end with jaxprop's checksum"):
+        load_arrays(tmp_path / "x.npz")
+    with pytest.raises(BadInput, match="it is larger than the memory of this computer"):
+        read_bytes(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(

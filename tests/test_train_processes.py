@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,19 @@ Start = Callable[..., list[subprocess.Popen]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """`start(processes, *options, devices=1)` starts so many, each with as many devices as that."""
+    """`start(processes, *options, devices=1)` starts so many, each with as many devices as that.
+
+    program: the words after `python`. last: options, or variables of the environment, that only the last one has.
+    """
     started: list[subprocess.Popen] = []
 
-    def start(processes: int, *options: str, devices: int = 1) -> list[subprocess.Popen]:
+    def start(
+        processes: int,
+        *options: str,
+        devices: int = 1,
+        program: Sequence[str] = (train.__file__,),
+        last: Sequence[str] | Mapping[str, str] = (),
+    ) -> list[subprocess.Popen]:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         begun = []
@@ -42,7 +51,10 @@ def start() -> Iterator[Start]:
             if processes > 1:
                 environment["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{port}"
                 environment |= {"JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(i)}
-            command = [sys.executable, train.__file__, *options, "--peer-timeout", str(TIMEOUT)]
+            command = [sys.executable, *program, *options, "--peer-timeout", str(TIMEOUT)]
+            if i == processes - 1:
+                environment |= last if isinstance(last, Mapping) else {}
+                command += [] if isinstance(last, Mapping) else last
             begun.append(subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True))
         started.extend(begun)
         return begun
@@ -168,10 +180,60 @@ def test_a_process_that_is_stopped_ends_the_others_where_jax_notices(start, tmp_
     assert "of 2 cannot go on (" in err or "another task died" in err
 
 
+# Processes that do not mean the same run
+
+
 def test_a_batch_that_cannot_be_shared_evenly_ends_every_process_with_2(start, tmp_path):
     options = [*SETTING, "--batch-size", "99", "--out", str(tmp_path), "--devices", "all"]
-    (code, _, err), (other_code, _, _) = ended(start(2, *options))
-    assert code == 2
-    assert err.endswith("error: batch_size is 99: 2 devices share it evenly if it is 98 or 100\n")
-    assert other_code in (2, -signal.SIGABRT), "the first one may take JAX's meeting point with it"
+    complaint = "error: batch_size is 99: 2 devices share it evenly if it is 98 or 100\n"
+    assert [(code, err) for code, _, err in ended(start(2, *options))] == [(2, complaint)] * 2
+    assert not list(tmp_path.iterdir())
+
+
+X64, DEVICES, NUMBER = "JAX_ENABLE_X64", "JAX_NUM_CPU_DEVICES", "JAX_NUM_PROCESSES"
+DIFFERENCES = {
+    "x64": ({X64: "0"}, f"in {X64}: it has false, process 0 has true;"),
+    "devices": ({DEVICES: "4"}, "in the number of devices: it has 4, process 0 has 1;"),
+    "processes": ({NUMBER: "3"}, f"has {NUMBER}=3 where process 0 has 2: give all the same"),
+    "seed": (["--seed", "5"], "in --seed: it has 5, process 0 has 0;"),
+    "learning rate": (["--learning-rate", "0.5"], "in --learning-rate: it has 0.5, process 0 has 1.0;"),
+    "gradient": (["--gradient", "backprop"], 'in --gradient: it has "backprop", process 0 has "autodiff";'),
+    "activation": (["--activation", "relu"], 'in --activation: it has "relu", process 0 has "sigmoid";'),
+    "epochs": (["--epochs", "3"], "in --epochs: it has 3, process 0 has 2;"),
+    "validation": (["--validation", "60"], "in --validation: it has 60, process 0 has 50;"),
+    "dataset": (["--dataset", "mnist"], 'in --dataset: it has "mnist", process 0 has "digits";'),
+}
+WITH_A_CLOCK = """
+import sys, time, train
+from lab.common import run
+from lab.train_options import TrainOptions, options_before
+
+joined, join = None, train.join
+
+def join_and_look(*arguments):
+    global joined
+    join(*arguments)
+    joined = time.monotonic()
+
+train.join = join_and_look
+code = run(train.main, TrainOptions, earlier=options_before)
+print(time.monotonic() - joined if joined else 0, file=sys.stderr)
+sys.exit(code)
+"""
+CHEAP = ("devices",)  # that which is found last, so that all before was agreed on
+
+
+@pytest.mark.parametrize(
+    "what", [what if what in CHEAP else pytest.param(what, marks=pytest.mark.slow) for what in DIFFERENCES]
+)
+def test_processes_that_differ_in_one_thing_are_told_so_and_end(start, tmp_path, what):
+    change, complaint = DIFFERENCES[what]
+    options = [*SETTING, "--learning-rate", "1", "--epochs", "2", "--out", str(tmp_path), "--devices", "all"]
+    found = ended(start(2, *options, program=["-c", WITH_A_CLOCK], last=change))
+    assert [code for code, _, _ in found] == [2, 2]
+    for _, _, err in found:
+        sentence, clock = err.splitlines()
+        assert sentence.startswith("error: process 1 ")
+        assert complaint in sentence
+        assert float(clock) <= 10, "seconds since it had joined"
     assert not list(tmp_path.iterdir())

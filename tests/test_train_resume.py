@@ -18,8 +18,10 @@ import jax
 import pytest
 
 import train
+from jaxprop.files import load_arrays, only_one, save_arrays
 from jaxprop.run import training_run
 from jaxprop.run.checkpoints import newest_checkpoint
+from lab import signals
 from lab.common import run
 from lab.train_options import TrainOptions, options_before
 
@@ -174,6 +176,60 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line_that_says_so(copy, unin
     assert "goes on after step 14\n" in captured.out
     assert same_end(copy, uninterrupted)
     assert not list(copy.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")], ids=["deleted", "damaged"])
+def test_a_config_that_was_lost_and_a_folder_with_the_name_of_a_checkpoint_stop_nothing(
+    copy, stopped, uninterrupted, capsys, damage
+):
+    damage(copy / "config.json")
+    (copy / "checkpoints" / "step-19.npz").mkdir()
+    assert call("--resume", str(copy)) == 0
+    config, expected = (json.loads((folder / "config.json").read_text()) for folder in (copy, stopped))
+    assert config == expected
+    assert same_end(copy, uninterrupted)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith(f"note: a newer checkpoint is passed over: cannot read {copy}/checkpoints/step-19.npz: Is a")
+
+
+def test_a_checkpoint_that_is_of_no_run_of_this_script_is_refused(copy, capsys):
+    for path in (copy / "checkpoints").iterdir():
+        arrays, about = load_arrays(path)
+        save_arrays(path, arrays, {**about, "config": {"hidden": [5]}})
+    assert call("--resume", str(copy)) == 2
+    assert "has no 'archives' in its settings: it is of no run of train.py\n" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_trains_is_refused(copy, capsys):
+    with only_one(copy):
+        before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        assert call("--resume", str(copy)) == 2
+    assert capsys.readouterr().err == f"error: another process is at work in {copy}: wait until it ends, or stop it\n"
+    assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+
+def test_a_run_folder_that_vanishes_ends_the_run_with_one_sentence(tmp_path, capsys, monkeypatch):
+    after_saves(monkeypatch, 3, lambda: shutil.rmtree(the_run(tmp_path)))
+    assert call(*SETTING, "--epochs", "8", "--checkpoint-every", "0", "--out", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot make the folder {tmp_path}/train/")
+    assert error.count("\n") == 1
+    assert "No such file or directory" in error
+    assert not list((tmp_path / "train").iterdir()), "no half of a run is begun in its place"
+
+
+def test_a_second_signal_later_stops_at_once_with_what_is_saved(tmp_path, capsys, monkeypatch):
+    """In one process with the tests, where a stop at once is an exception."""
+
+    def two_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        monkeypatch.setattr(signals, "TOGETHER", 0.0)  # as if a second had passed
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    after_saves(monkeypatch, 3, two_signals)
+    assert call(*SETTING, "--epochs", "8", "--checkpoint-every", "0", "--out", str(tmp_path)) == 143
+    folder = the_run(tmp_path)
+    assert newest_checkpoint(folder).facts["step"] == 14
 
 
 @pytest.mark.parametrize("folder", ["nothing", "config"])

@@ -47,7 +47,8 @@ def in_own_process(name: str, path: Path, device: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarking.alone", name, path, device]
     with tempfile.TemporaryDirectory() as empty:
         fresh = environment(JAX_ENABLE_COMPILATION_CACHE="false", TORCHINDUCTOR_CACHE_DIR=empty)
-        child = subprocess.run(command, env=fresh, stdout=subprocess.PIPE, text=True, check=True)
+        # In a group of its own, so that Ctrl-C reaches this process alone, which then kills that one.
+        child = subprocess.run(command, env=fresh, stdout=subprocess.PIPE, text=True, check=True, process_group=0)
     return json.loads(child.stdout.splitlines()[-1])
 
 

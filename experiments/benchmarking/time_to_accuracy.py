@@ -1,6 +1,7 @@
 """From the start of a process to 93 % test accuracy: `train.py`, beside the same in PyTorch."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -64,17 +65,20 @@ def torch_command(examples: Path, seed: int, device: str) -> list[str]:
 
 
 def timed_lines(command: Sequence[str]) -> Generator[tuple[float, str], None, None]:
-    """What a new process prints, with the seconds since its start. It is stopped when nobody wants more lines."""
+    """What a new process prints, with the seconds since its start. It is killed when nobody wants more lines.
+
+    It is no part of this process's group, so that Ctrl-C reaches this one alone, which then kills it.
+    """
     started = time.perf_counter()
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True, process_group=0) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 yield time.perf_counter() - started, line
         finally:
-            process.terminate()
+            process.kill()
             process.stdout.read()
-    if process.returncode not in (0, 143, -15):  # done, or stopped as asked
+    if process.returncode not in (0, -signal.SIGKILL):  # done, or killed here
         raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}")
 
 

@@ -63,15 +63,16 @@ def conduct(experiment: Experiment, options: Options) -> int:
     with jax.enable_x64(experiment.dtype == "float64"):
         found = experiment.measure(options)
     claims = experiment.claims(found)
-    folder = folders.new_run_folder(options.out, experiment.name, options.seed)
-    for name, rows in experiment.tables(found).items():
-        folders.write_csv(folder / f"{name}.csv", rows)
-    if options.figures:
-        for name, figure in experiment.figures(found).items():
-            save_figure(folder / f"{name}.png", figure)
-    # A measured NaN or infinity is a claim that does not hold, and JSON knows neither.
-    record = [as_json({**asdict(claim), "holds": claim.holds}) for claim in claims]
-    folders.write_json(folder / "results.json", {**settings(options), "claims": record, **folders.provenance(device)})
+    with folders.whole_run_folder(options.out, experiment.name, options.seed) as folder:
+        for name, rows in experiment.tables(found).items():
+            folders.write_csv(folder / f"{name}.csv", rows)
+        if options.figures:
+            for name, figure in experiment.figures(found).items():
+                save_figure(folder / f"{name}.png", figure)
+        # A measured NaN or infinity is a claim that does not hold, and JSON knows neither.
+        record = [as_json({**asdict(claim), "holds": claim.holds}) for claim in claims]
+        results = {**settings(options), "claims": record, **folders.provenance(device)}
+        folders.write_json(folder / "results.json", results)
     print_claims(claims)
     print(f"run folder: {folder}")
     return 0 if all(claim.holds for claim in claims) else 1

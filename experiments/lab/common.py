@@ -1,6 +1,5 @@
 """What every script shares: its options, its first line, its progress, and how it ends."""
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxprop.errors import BadInput
 from jaxprop.run.devices import Device, DeviceName, describe_device, keep_compiled, select_device
-from jaxprop.run.processes import LostProcess
+from jaxprop.run.processes import LostProcess, leave
+from lab.signals import done, end_if_stopped, say, say_stopped
 
 
 @dataclass(frozen=True)
@@ -66,29 +66,41 @@ def run(
     """Parses the command line, runs `main(options)` and returns the exit code.
 
     0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 4 another process of the run was lost, 130
-    stopped by Ctrl-C. `main` may have others, such as 3 and 143 of `train.py`.
+    stopped by Ctrl-C, 143 by SIGTERM. `main` may have others, such as 3 of `train.py`.
 
     earlier: given the options, those of the run that they go on with, if any. What the command line leaves out comes
         from there then, and not from the defaults.
     """
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
     try:
-        options = tyro.cli(options_type, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-        if before := earlier(options):
-            # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
-            options = tyro.cli(options_type, args=argv, default=before)
-        if isinstance(options, Options) and options.keep_compiled:
-            keep_compiled()
-        return main(options)
+        code = _run(main, options_type, argv, earlier)
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        say(f"error: {error}")
+        code = 2
     except LostProcess as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        say(f"error: {error}")
+        code = 4
+    except KeyboardInterrupt as stop:
+        code = getattr(stop, "code", 130)
+        say_stopped(code)
+    finally:
+        end_if_stopped()
+    return done(leave(code))
+
+
+def _run(
+    main: Callable[[SomeOptions], int],
+    options_type: type[SomeOptions],
+    argv: Sequence[str] | None,
+    earlier: Callable[[SomeOptions], SomeOptions | None],
+) -> int:
+    options = tyro.cli(options_type, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    if before := earlier(options):
+        # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
+        options = tyro.cli(options_type, args=argv, default=before)
+    if isinstance(options, Options) and options.keep_compiled:
+        keep_compiled()
+    return main(options)
 
 
 def first_line(name: DeviceName, dtype: str = "float32") -> Device:
@@ -124,25 +136,3 @@ def print_wide(title: str, what: Any) -> None:
     console = Console()
     # Where there is no terminal, rich would squeeze it into 80 columns.
     (console if console.is_terminal else Console(width=140)).print(f"\n{title}", what)
-
-
-class Stop:
-    """`with Stop() as stop:` notes Ctrl-C and SIGTERM in `stop.code`, so that the work in hand can end in good order.
-
-    The code is 0 until then, and 130 or 143 after. A second signal stops at once.
-    """
-
-    def __init__(self) -> None:
-        self.code = 0
-
-    def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _note(self, number: int, frame: object) -> None:
-        self.code = 128 + number
-        self.__exit__()
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

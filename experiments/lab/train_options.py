@@ -84,7 +84,10 @@ def options_before(options: TrainOptions) -> TrainOptions | None:
     """The options of the run that these go on with."""
     if options.resume is None:
         return None
-    config = newest_checkpoint(options.resume).facts["config"]
+    found = newest_checkpoint(options.resume)
+    config = found.facts["config"]
+    if missing := [name for name in ("hidden", "archives", "out") if name not in config]:
+        raise BadInput(f"{found.path} has no {missing[0]!r} in its settings: it is of no run of train.py")
     known = {field.name: config[field.name] for field in fields(TrainOptions) if field.name in config}
     paths = {name: Path(known[name]) for name in ("archives", "out") if known[name] is not None}
     return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "resume": options.resume})

@@ -16,6 +16,11 @@ than most of them want. In `settling.png` the dots lie on the predicted curve.
     uv run experiments/lesson/averaging.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Mapping
 from itertools import pairwise

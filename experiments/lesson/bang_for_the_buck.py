@@ -13,6 +13,11 @@ What to look at: the first bar is the longest, and each ends at its cosine.
     uv run experiments/lesson/bang_for_the_buck.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from typing import NamedTuple
 

@@ -13,6 +13,11 @@ claimed about it.
     uv run experiments/lesson/batch_sizes.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Iterator
 from typing import Any

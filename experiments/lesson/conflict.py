@@ -13,6 +13,11 @@ Look at how blue (agreement) turns into red (conflict), and at how soon the mean
     uv run experiments/lesson/conflict.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from typing import NamedTuple
 

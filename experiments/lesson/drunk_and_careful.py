@@ -16,6 +16,11 @@ about the same two walks.
     uv run experiments/lesson/drunk_and_careful.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -10,6 +10,11 @@ Look at which output is the brightest, and at which outputs make up the cost.
     uv run experiments/lesson/forward.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from typing import Any, NamedTuple
 

@@ -7,6 +7,11 @@ The page has a section for each script: what the lesson says, the pictures, what
 command. A claim that came out false is shown as such, and makes the exit code 1.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import ast
 import html
 import io
@@ -99,7 +104,8 @@ def run_all(options: GalleryOptions) -> None:
     for i, script in enumerate(SCRIPTS, 1):
         path, *words = command(script, options.dataset, options.seed)
         print(f"\n{i} of {len(SCRIPTS)}: {path} {' '.join(words)}", flush=True)
-        code = subprocess.run([sys.executable, LESSON / f"{script}.py", *words, *more]).returncode
+        # In a group of its own, so that Ctrl-C reaches this process alone, which then kills that one.
+        code = subprocess.run([sys.executable, LESSON / f"{script}.py", *words, *more], process_group=0).returncode
         if code not in (0, 1):
             raise BadInput(f"{path} ended with exit code {code}: see above why")
 

@@ -17,6 +17,11 @@ Look at the one row in which the squares agree, and at the stars, which are what
     uv run experiments/lesson/hebbian.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -16,6 +16,11 @@ Look at how low the curves are on the left, and how the bars on the right leave 
     uv run experiments/lesson/hebbian_limits.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from itertools import pairwise
 from typing import NamedTuple

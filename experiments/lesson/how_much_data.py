@@ -12,6 +12,11 @@ Look at the right panel: how many examples one more point takes.
     uv run experiments/lesson/how_much_data.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from itertools import pairwise
 from typing import Any, NamedTuple

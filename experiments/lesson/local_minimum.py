@@ -17,6 +17,11 @@ shows the length of the gradient on the way down.
     uv run experiments/lesson/local_minimum.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -19,6 +19,11 @@ down the true slope: much less than all of it, yet far more than the nothing of 
     uv run experiments/lesson/mini_batches.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple

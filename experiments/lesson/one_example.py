@@ -17,6 +17,11 @@ lowers the cost.
     uv run experiments/lesson/one_example.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Sequence
 from functools import partial

@@ -11,6 +11,11 @@ Look at how early the fraction of pictures called 2 is 100 %, and at how the two
     uv run experiments/lesson/only_twos.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -13,6 +13,11 @@ lines, 32 times apart, and leave them as the wiggle grows.
     uv run experiments/lesson/sensitivity.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple

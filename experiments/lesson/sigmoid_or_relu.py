@@ -14,6 +14,11 @@ Look at the order of the three curves at the start and at the end, and at the ra
     uv run experiments/lesson/sigmoid_or_relu.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

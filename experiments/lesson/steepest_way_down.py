@@ -11,6 +11,11 @@ is left when the line is taken away: what the curvature adds, a thousandth at mo
     uv run experiments/lesson/steepest_way_down.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import math
 import sys
 from typing import NamedTuple

@@ -12,6 +12,11 @@ gradients of random networks must not be called wrong.
 What to look at: in `mistakes.png` the first column is full. The last one is not: most mistakes still learn.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -24,6 +24,7 @@ from jaxprop.verify.comparison import by_path
 
 _KIND = "checkpoint of a training run, with the layers of its network"
 _OLDER_KIND = "checkpoint of a training run"
+_FACTS = {"step": int, "rows": list, "seconds": int | float, "config": dict, "origin": dict}
 
 
 class Checkpoint(NamedTuple):
@@ -52,17 +53,22 @@ def save_checkpoint(run: str | os.PathLike[str], checkpoint: Checkpoint, previou
 
     previous: the step of that one, None where there is none.
 
-    Raises `BadInput` where it cannot be written; what was there before is there still.
+    Raises `BadInput` where it cannot be written, such as where the run's folder has vanished; what was there before is
+    there still.
     """
-    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in by_path(checkpoint.state).items()}
+    leaves = {f"state{name}": leaf for name, leaf in by_path(checkpoint.state).items()}
+    arrays = {name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in leaves.items()}
     arrays["key"] = np.asarray(jax.random.key_data(checkpoint.key))
-    facts = {name: getattr(checkpoint, name) for name in ("step", "rows", "seconds", "config", "origin")}
+    facts = {name: getattr(checkpoint, name) for name in _FACTS}
     facts |= {"kind": _KIND, "key": str(jax.random.key_impl(checkpoint.key))}
+    if keys := {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if _is_key(leaf)}:
+        facts["keys"] = keys
     folder = Path(run) / "checkpoints"
-    make_folder(folder)
+    make_folder(folder, parents=False)
     save_arrays(folder / f"step-{checkpoint.step}.npz", arrays, facts)
     for path in _all(Path(run)):
-        if _step(path) not in (checkpoint.step, previous):
+        # What only bears the name of a checkpoint, such as a folder, is not ours to delete.
+        if _step(path) not in (checkpoint.step, previous) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -80,12 +86,20 @@ def newest_checkpoint(run: str | os.PathLike[str]) -> Found:
             continue
         if facts.get("kind") == _OLDER_KIND:
             raise BadInput(f"{run} was begun by an older version of jaxprop: go on with that one, or begin another run")
-        if facts.get("kind") == _KIND:
+        if facts.get("kind") != _KIND:
+            passed_over.append(f"{path} is no {_KIND}")
+        elif complaint := _complaint(arrays, facts):
+            passed_over.append(f"{path} {complaint}")
+        else:
             return Found(path, arrays, facts, passed_over)
-        passed_over.append(f"{path} is no {_KIND}")
     if passed_over:
         raise BadInput(f"{run} has no checkpoint that can be used: {'; '.join(passed_over)}")
     raise BadInput(f"{run} has no checkpoint: name the folder of a run that was begun, or begin another")
+
+
+def last_step(run: str | os.PathLike[str]) -> int | None:
+    """The step of the newest checkpoint, by its name alone; None where there is none."""
+    return max(map(_step, _all(Path(run))), default=None)
 
 
 def check_unchanged(found: Found, config: Mapping[str, Any]) -> None:
@@ -104,15 +118,18 @@ def restore(found: Found, like: State) -> Checkpoint:
 
     Raises `BadInput` that names the first array that has another shape or type than there.
     """
-    arrays, facts = dict(found.arrays), found.facts
-    key = jax.random.wrap_key_data(jnp.asarray(arrays.pop("key")), impl=facts["key"])
+    arrays: dict[str, Any] = dict(found.arrays)
+    facts = found.facts
+    key = _as_key(arrays.pop("key"), facts["key"])
+    for name, impl in facts.get("keys", {}).items():
+        arrays[name] = _as_key(arrays[name], impl)
     expected = {f"state{name}": leaf for name, leaf in by_path(like).items()}
     for name in sorted(expected.keys() | arrays.keys()):
         was, now = _describe(arrays.get(name)), _describe(expected.get(name))
         if was != now:
             raise BadInput(f"{name} was {was} in {found.path} and is {now} now: it is of another network or optimizer")
     state = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in expected])
-    fields = {name: facts[name] for name in ("step", "rows", "seconds", "config", "origin")}
+    fields = {name: facts[name] for name in _FACTS}
     return Checkpoint(state=state, key=key, **fields)
 
 
@@ -124,6 +141,36 @@ def fingerprint(data: Data) -> str:
         digest.update(f"{x.shape} {x.dtype}".encode())
         digest.update(np.ascontiguousarray(x if x.nbytes <= 2**20 else x[::100]).tobytes())
     return digest.hexdigest()
+
+
+def _complaint(arrays: Arrays, facts: Mapping[str, Any]) -> str | None:
+    """Why this is no checkpoint that anybody can go on from, though it says that it is one."""
+    for name, kind in _FACTS.items():
+        if name not in facts:
+            return f"has no {name!r}"
+        if not isinstance(facts[name], kind) or isinstance(facts[name], bool):
+            return f"has a {type(facts[name]).__name__} as {name!r}"
+    if facts["step"] < 0 or not all(isinstance(row, dict) for row in facts["rows"]):
+        return f"has a step of {facts['step']} or a row that is none"
+    keys = facts.get("keys", {})
+    if not isinstance(keys, dict):
+        return f"has a {type(keys).__name__} as 'keys'"
+    for name, impl in {"key": facts.get("key"), **keys}.items():
+        if name not in arrays or not isinstance(impl, str):
+            return f"has no {name!r}"
+        try:
+            _as_key(arrays[name], impl)
+        except (ValueError, TypeError):
+            return f"holds no key of random numbers as {name!r}"
+    return None
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _as_key(numbers: np.ndarray, impl: str) -> PRNGKeyArray:
+    return jax.random.wrap_key_data(jnp.asarray(numbers), impl=impl)
 
 
 def _describe(leaf: Any) -> str:

@@ -6,8 +6,10 @@ import importlib.metadata
 import io
 import json
 import platform
+import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ def new_run_folder(out: Path, experiment: str, seed: int) -> Path:
             raise BadInput(f"no run folder can be made in {out}: {error.strerror}; choose another with --out") from None
 
 
+@contextmanager
+def whole_run_folder(out: Path, experiment: str, seed: int) -> Iterator[Path]:
+    """A new run folder for what belongs together: where the block does not come to its end, the folder goes again."""
+    folder = new_run_folder(out, experiment, seed)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes one JSON document, whole or not at all. NaN and infinity, which JSON does not know, raise `ValueError`."""
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -54,15 +67,17 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def provenance(device: Device) -> dict[str, Any]:
     """Where a result came from: device, versions and the commit of the source, None outside a checkout."""
-    packages = ("jaxprop", "jax", "jaxlib", "optax", "numpy")
     return {
         "device": {"platform": device.platform, "kind": device.device_kind},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
+        "versions": {"python": platform.python_version(), **versions()},
         "commit": _commit(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that compute."""
+    packages = ("jaxprop", "jax", "jaxlib", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _commit() -> str | None:

@@ -4,6 +4,7 @@ import os
 import random
 import resource
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxprop.run.checkpoints import (
     Checkpoint,
     check_unchanged,
     fingerprint,
+    last_step,
     newest_checkpoint,
     restore,
     save_checkpoint,
@@ -159,6 +161,85 @@ def test_a_file_of_another_kind_is_passed_over(run):
     assert found.passed_over == [
         f"{run}/checkpoints/step-99.npz is no checkpoint of a training run, with the layers of its network"
     ]
+
+
+def change_facts(path: Path, change) -> None:
+    """The same checkpoint with other facts, and a right checksum."""
+    arrays, about = load_arrays(path)
+    change(about)
+    save_arrays(path, arrays, about)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        *((lambda about, name=name: about.pop(name), f"has no '{name}'") for name in ("config", "step", "rows", "key")),
+        *((lambda about, name=name: about.pop(name), f"has no '{name}'") for name in ("origin", "seconds")),
+        (lambda about: about.update(config=[]), "has a list as 'config'"),
+        (lambda about: about.update(step="12"), "has a str as 'step'"),
+        (lambda about: about.update(step=True), "has a bool as 'step'"),
+        (lambda about: about.update(step=-1), "has a step of -1 or a row that is none"),
+        (lambda about: about.update(rows=[3]), "has a step of 12 or a row that is none"),
+        (lambda about: about.update(key="nonsense"), "holds no key of random numbers as 'key'"),
+        (lambda about: about.update(key=5), "has no 'key'"),
+        (lambda about: about.update(keys=5), "has a int as 'keys'"),
+        (lambda about: about.update(keys={"state.x": "threefry2x32"}), "has no 'state.x'"),
+        (
+            lambda about: about.update(keys={"state.params[0].W": "rbg"}),
+            "holds no key of random numbers as 'state.params",
+        ),
+    ],
+)
+def test_a_checkpoint_with_wrong_content_is_passed_over_for_the_older_one(run, change, reason):
+    path = run / "checkpoints" / "step-12.npz"
+    change_facts(path, change)
+    found = newest_checkpoint(run)
+    assert found.path.name == "step-9.npz"
+    (line,) = found.passed_over
+    assert line.startswith(f"{path} {reason}")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_only_has_the_name_of_a_checkpoint_is_passed_over_and_left_alone(run, make):
+    path = run / "checkpoints" / "step-99.npz"
+    make(path)
+    found = newest_checkpoint(run)
+    assert found.path.name == "step-12.npz"
+    assert found.passed_over[0].startswith(f"cannot read {path}: ")
+    save_checkpoint(run, some_checkpoint(15), previous=12)
+    assert names(run) == ["step-12.npz", "step-15.npz", "step-99.npz"]
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_named(run):
+    (run / "checkpoints" / "step-15.npz").mkdir()
+    with pytest.raises(
+        BadInput, match=r"cannot write .*step-15\.npz: Is a directory; .*remove the folder of that name"
+    ):
+        save_checkpoint(run, some_checkpoint(15), previous=12)
+
+
+def test_a_run_that_has_vanished_is_not_begun_again_by_its_next_checkpoint(tmp_path):
+    with pytest.raises(BadInput, match=r"cannot make the folder .*gone/checkpoints: No such file or directory"):
+        save_checkpoint(tmp_path / "gone", some_checkpoint(15), previous=12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_of_random_numbers_in_the_optimizer_comes_back(tmp_path):
+    optimizer = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(3)), optax.sgd(0.1))
+    state: Any = jp.init_state(jp.mlp(SIZES).init(jax.random.key(0)), optimizer)
+    save_checkpoint(tmp_path, some_checkpoint()._replace(state=state), previous=None)
+    loaded: Any = restore(newest_checkpoint(tmp_path), state).state
+    key, expected = loaded.opt_state[0].rng_key, state.opt_state[0].rng_key
+    assert key.dtype == expected.dtype
+    assert key == expected
+    other = state._replace(opt_state=(state.opt_state[0]._replace(rng_key=jnp.zeros(2)), *state.opt_state[1:]))
+    with pytest.raises(BadInput, match=r"rng_key was key<fry> of shape \(\) in .* and is float32 of shape \(2,\) now"):
+        restore(newest_checkpoint(tmp_path), other)
+
+
+def test_the_last_step_is_known_by_name(run, tmp_path):
+    assert last_step(run) == 12
+    assert last_step(tmp_path / "nowhere") is None
 
 
 def test_a_run_of_an_older_version_is_told_as_such(run):

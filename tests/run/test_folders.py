@@ -23,6 +23,20 @@ def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path):
         folders.new_run_folder(tmp_path / "file", "train", seed=0)
 
 
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_a_folder_for_what_belongs_together_is_whole_or_not_there(tmp_path, stop):
+    with folders.whole_run_folder(tmp_path, "forward", seed=7) as whole:
+        (whole / "results.json").touch()
+
+    def draw(folder):
+        (folder / "figure.png").touch()
+        raise stop
+
+    with pytest.raises(stop), folders.whole_run_folder(tmp_path, "forward", seed=7) as half:
+        draw(half)
+    assert list((tmp_path / "forward").iterdir()) == [whole]
+
+
 def test_json_holds_no_nan(tmp_path):
     folders.write_json(tmp_path / "good.json", {"cost": 0.5})
     assert json.loads((tmp_path / "good.json").read_text()) == {"cost": 0.5}

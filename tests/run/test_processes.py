@@ -1,11 +1,17 @@
 """Who joins whom, by what the environment says. `test_train_processes.py` starts real processes."""
 
+import itertools
+import json
+import re
+from types import SimpleNamespace
+
 import jax
 import pytest
 
 from jaxprop.errors import BadInput
 from jaxprop.run import processes
-from jaxprop.run.processes import LostProcess, join, largest, leads, leave, together
+from jaxprop.run.meeting import Missing
+from jaxprop.run.processes import LostProcess, agree, join, largest, leads, leave, together, until_all_agree
 
 ADDRESS, NUMBER, WHICH = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
@@ -25,6 +31,7 @@ def asked(monkeypatch) -> list[dict]:
 
     for variable in (ADDRESS, NUMBER, WHICH):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(processes, "meet", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     return calls
 
@@ -43,7 +50,7 @@ def test_what_is_said_is_passed_on(asked, monkeypatch):
     say(monkeypatch, **{ADDRESS: "10.0.0.1:1234", NUMBER: "3", WHICH: "0"})
     join(7)
     expected = {"coordinator_address": "10.0.0.1:1234", "num_processes": 3, "process_id": 0}
-    assert asked == [{**expected, **PATIENCE}]
+    assert asked == [("10.0.0.1", 1234, 3, 0, 300.0), {**expected, **PATIENCE}], "they meet, and then JAX joins them"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,12 @@ def test_what_is_said_is_passed_on(asked, monkeypatch):
         (
             {ADDRESS: "a:1", NUMBER: "two", WHICH: "0"},
             "JAX_NUM_PROCESSES=two JAX_PROCESS_ID=0.* cannot be joined: invalid literal",
+        ),
+        ({ADDRESS: "a:1", NUMBER: "2", WHICH: "2"}, f"cannot be joined: expected a {WHICH} of 0 to 1"),
+        ({ADDRESS: "a:1", NUMBER: "2", WHICH: "-1"}, f"cannot be joined: expected a {WHICH} of 0 to 1"),
+        *(
+            ({ADDRESS: address, NUMBER: "2", WHICH: "0"}, f"={address} .* joined: expected HOST:PORT as {ADDRESS}")
+            for address in ("nonsense", "a:", ":1", "a:b", "a:0", "a:65536", "a:-1")
         ),
         ({ADDRESS: "a:1"}, "JAX_COORDINATOR_ADDRESS=a:1.* cannot be joined: coordinator_address should be defined"),
     ],
@@ -81,6 +94,102 @@ def test_others_who_do_not_come_are_lost(monkeypatch, asked):
     monkeypatch.setattr(jax.distributed, "initialize", nobody)
     with pytest.raises(LostProcess, match=r"did not all come together: DEADLINE_EXCEEDED: Barrier timed out\.$"):
         join(7)
+
+
+def test_others_who_do_not_come_to_the_meeting_are_lost(monkeypatch, asked):
+    def meet(*arguments):
+        raise Missing("process 2 of 3 did not come within 300 seconds")
+
+    say(monkeypatch, **{ADDRESS: "10.0.0.1:1234", NUMBER: "3", WHICH: "0"})
+    monkeypatch.setattr(processes, "meet", meet)
+    with pytest.raises(
+        LostProcess, match=r"did not all come together: process 2 of 3 did not come within 300 seconds$"
+    ):
+        join(7)
+    assert not asked, "JAX would wait for minutes and abort"
+
+
+# What decides the numbers
+
+
+class Store(dict):
+    """What JAX's processes share: texts by name."""
+
+    key_value_set = dict.__setitem__
+
+    def key_value_dir_get(self, folder):
+        return [(name, text) for name, text in self.items() if name.startswith(folder)]
+
+
+@pytest.fixture
+def store(monkeypatch) -> Store:
+    """Of three processes, of which this one is number 1. `leave` of each is an entry `left`."""
+    store = Store()
+    state = SimpleNamespace(client=store, num_processes=3, process_id=1)
+    monkeypatch.setattr(processes.distributed, "global_state", state)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: store.update(left=True))
+    monkeypatch.setattr(processes, "_meetings", itertools.count())
+    return store
+
+
+FACTS = {"--seed": 0, "--hidden": [16, 16], "--learning-rate": 0.1, "--network": None}
+
+
+def others_say(store: Store, meeting: int, zero: dict, two: dict) -> None:
+    store.update({f"jaxprop/facts/{meeting}/{i}": json.dumps(facts) for i, facts in ((0, zero), (2, two))})
+
+
+def test_processes_that_say_the_same_agree_as_often_as_they_like(store):
+    others_say(store, 0, FACTS, FACTS)
+    others_say(store, 1, {"step": 3}, {"step": 3})
+    agree({**FACTS, "--hidden": (16, 16)})
+    agree({"step": 3})
+    assert json.loads(store["jaxprop/facts/0/1"]) == FACTS
+    assert "left" not in store
+
+
+@pytest.mark.parametrize(
+    ("zero", "two", "said"),
+    [
+        ({**FACTS, "--seed": 5}, FACTS, "process 1 of 3 differs from process 0 in --seed: it has 0, process 0 has 5;"),
+        (
+            FACTS,
+            {**FACTS, "--hidden": [8]},
+            "process 2 of 3 .* in --hidden: it has \\[8\\], process 0 has \\[16, 16\\];",
+        ),
+        (FACTS, {**FACTS, "--new": 1}, "process 2 of 3 .* in --new: it has 1, process 0 has nothing;"),
+        ({"--seed": 0}, FACTS, "process 1 of 3 .* in --hidden: it has \\[16, 16\\], process 0 has nothing;"),
+    ],
+)
+def test_whoever_differs_is_named_with_the_option_and_both_values(store, zero, two, said):
+    others_say(store, 0, zero, two)
+    with pytest.raises(BadInput, match=f"^{said} start all processes of a run alike$"):
+        agree(FACTS)
+    assert store["left"], "all of them find it, and go in good order"
+
+
+def test_a_process_that_says_nothing_is_lost_after_a_while(store):
+    others_say(store, 0, FACTS, FACTS)
+    del store["jaxprop/facts/0/2"]
+    with pytest.raises(LostProcess, match=r"process 2 has not said within 0.1 seconds what it is about to do"):
+        agree(FACTS, within=0.1)
+
+
+def test_what_ends_one_process_is_told_to_the_others_at_their_next_agreement(store):
+    with pytest.raises(BadInput, match=r"^the file is damaged$"), until_all_agree():
+        raise BadInput("the file is damaged")
+    assert (store["jaxprop/trouble/1"], store["left"]) == ("the file is damaged", True)
+    with pytest.raises(BadInput, match=re.escape("process 1 cannot take part: the file is damaged")):
+        agree(FACTS)
+
+
+def test_a_process_alone_agrees_with_itself_and_tells_nobody():
+    agree({"--seed": 0})
+    with pytest.raises(BadInput, match="damaged"), until_all_agree():
+        raise BadInput("damaged")
+
+
+# Together
 
 
 def test_a_process_alone_leads_and_its_errors_are_its_own():
