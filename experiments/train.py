@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 import jaxprop as jp
 from jaxprop.files import remove_leftovers
+from jaxprop.layers import Params
 from jaxprop.run import folders
 from jaxprop.run.checkpoints import (
     Checkpoint,
@@ -33,8 +34,17 @@ from jaxprop.run.placement import make_mesh
 from jaxprop.run.processes import all_equal, join, largest, leads, leave, together
 from jaxprop.run.training_run import Row, Task, advance
 from lab.common import Stop, first_line, progress, run, settings
-from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
+from lab.train_advice import said_of_rate, what_to_change
+from lab.train_options import (
+    TrainOptions,
+    check_length,
+    deciding,
+    epochs_and_rate,
+    make_optimizer,
+    options_before,
+)
 from lab.train_results import leave_results, report_diagnosis, save_figures
+from lab.train_seeds import Ending, train_many
 from lab.train_task import Problem, compile_task, pose
 from lab.user_code import absolute, checksum, file_name
 
@@ -53,14 +63,22 @@ def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
     mesh = make_mesh(wanted, options.batch_size, device.platform)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     share = options.batch_size // mesh.size
-    print(f"{mesh.size} devices{processes} share each mini-batch, {share} examples a device", flush=True)
+    who = "1 device takes" if mesh.size == 1 else f"{mesh.size} devices{processes} share"
+    print(f"{who} each mini-batch, {share} examples a device", flush=True)
     return device, mesh
 
 
-def go_on(found: Found, start: Checkpoint) -> Checkpoint:
-    """The checkpoint that was found, if it is one of the run that begins at `start`. Says what is not as it was."""
+def go_on(found: Found, start: Checkpoint, steps: int) -> Checkpoint:
+    """The checkpoint that was found, if it is one of the run that begins at `start`. Says what is not as it was.
+
+    steps: in an epoch.
+    """
     check_unchanged(found, {name: start.config[name] for name in ("layers", "dtype", "examples")})
     here = restore(found, start.state)
+    epochs = start.config["epochs"]
+    if here.step > epochs * steps:
+        begun = -(-here.step // steps)
+        raise jp.BadInput(f"--epochs is {epochs}: this run is in epoch {begun} already; name as many or more")
     notes = [f"a newer checkpoint is passed over: {reason}" for reason in found.passed_over]
     for name, now in start.origin.items():
         was = here.origin.get(name, 1)
@@ -74,17 +92,25 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     print(f"goes on after step {here.step:,}", flush=True)
-    places = {name: start.config[name] for name in ("network", "cost")}  # where the user's files are now
-    return here._replace(origin=start.origin, config={**here.config, **places})
+    # Where the user's files are now, and where the run ends now.
+    changed = {name: start.config[name] for name in ("network", "cost", "epochs")}
+    return here._replace(origin=start.origin, config={**here.config, **changed})
 
 
-def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
-    """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing."""
+def run_folder(options: TrainOptions, here: Checkpoint, found: Found | None) -> Path | None:
+    """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing.
+
+    found: the checkpoint that it goes on from. Where it names other settings, `here` is saved in its place, so that a
+        process that is killed before the next checkpoint leaves a run that knows them.
+    """
     if not leads():
         return None
     if folder := options.resume:
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
+        folders.write_json(folder / "config.json", here.config)
+        if found and found.facts["config"] != here.config:
+            save_checkpoint(folder, here, previous=None)
         return folder
     folder = folders.new_run_folder(options.out, "train", options.seed)
     folders.write_json(folder / "config.json", here.config)
@@ -92,10 +118,15 @@ def run_folder(options: TrainOptions, here: Checkpoint) -> Path | None:
     return folder
 
 
-def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None) -> tuple[Checkpoint, int]:
-    """Trains to the end, or as far as it comes: where it stands then, and the exit code."""
+def train(
+    options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None, lines: int | None
+) -> tuple[Checkpoint, int]:
+    """Trains to the end, or as far as it comes: where it stands then, and the exit code.
+
+    lines: how many to print, about, where there is no bar; None: one for each epoch.
+    """
     code = 0
-    with Stop() as stop, progress(here.config["epochs"], len(here.rows)) as show:
+    with Stop() as stop, progress(here.config["epochs"], len(here.rows), lines) as show:
 
         def stopping() -> bool:
             nonlocal code
@@ -103,7 +134,8 @@ def train(options: TrainOptions, task: Task, here: Checkpoint, folder: Path | No
             return code != 0
 
         def report(row: Row) -> None:
-            show(f"epoch {row['epoch']}: cost {row['train_cost']:.4f}, test accuracy {row['test_accuracy']:.2%}")
+            accuracy = f"{task.others} accuracy {row[f'{task.others}_accuracy']:.2%}"
+            show(f"epoch {row['epoch']}: cost {row['train_cost']:.4f}, {accuracy}")
 
         every = options.checkpoint_every
         here, diagnosis = advance(task, folder, here, every=every, stopping=stopping, report=report)
@@ -120,6 +152,10 @@ def begin(
     optimizer = make_optimizer(options, config["learning_rate"], steps)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
     params = problem.network.init(init_key)
+    start = {}
+    if options.init and not options.resume:  # a run that goes on has left its start behind
+        params = initial_params(options.init, problem.network, params)
+        start = {"init_fingerprint": fingerprint(params)}
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
     if len(dtypes) != 1 or dtypes[0] not in SAVED_TYPES:
         given = " and ".join(dtypes) or "nothing"
@@ -130,11 +166,22 @@ def begin(
         "layers": repr(problem.network),
         "dtype": dtypes[0],
         "examples": fingerprint(problem.train),
+        **start,
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
     code = [checksum(place) for place in (options.network, options.cost) if place is not None]
     origin = {**folders.provenance(device), **layout, "code": code}
     return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
+
+
+def initial_params(path: Path, network: jp.Network, like: Params) -> Params:
+    """The parameters of a file, as the ones to start from. Raises `BadInput` unless they have the types of `like`."""
+    params = jp.load_params(path, network)
+    was, now = (str(jax.tree.leaves(tree)[0].dtype) for tree in (params, like))
+    if was != now:
+        raise jp.BadInput(f"--init {path} holds {was} and this run computes in {now}: set JAX_ENABLE_X64=1 for both")
+    print(f"starts from the parameters in {path}", flush=True)
+    return params
 
 
 def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Checkpoint) -> None:
@@ -146,49 +193,60 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
     jp.save_params(path, problem.network, here.state.params, **facts)
 
 
-def main(options: TrainOptions) -> int:
+def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
+    """One run from its seed, or on from where it stands. lines: as for `train`."""
     epochs, rate = epochs_and_rate(options)
     own = {"network": absolute(options.network), "cost": absolute(options.cost), "cost_name": file_name(options.cost)}
-    config = {**settings(options), **own, "epochs": epochs, "learning_rate": rate}
+    init = {"init": str(options.init.resolve()) if options.init else None}
+    config = {**settings(options), **own, **init, "epochs": epochs, "learning_rate": rate}
     found = newest_checkpoint(options.resume) if options.resume else None
     if found:
         check_unchanged(found, deciding(config))
+        check_length(found, config)
     device, mesh = choose_devices(options)
     problem = pose(options)
     optimizer, here = begin(options, problem, config, device, mesh)
     if found:
-        here = go_on(found, here)
+        here = go_on(found, here, jp.steps_per_epoch(len(problem.train.labels), options.batch_size))
     if not all_equal(here.step):
         raise jp.BadInput(f"other processes go on elsewhere than after step {here.step}: let all see one run folder")
     started = time.perf_counter()
     task = compile_task(options, problem, optimizer, here, mesh)
     compile_seconds = time.perf_counter() - started
     print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
-    folder = run_folder(options, here)
+    print(f"learning rate {rate:g}{said_of_rate(options, rate)}", flush=True)
+    folder = run_folder(options, here, found)
     with together():
-        here, code = train(options, task, here, folder)
+        here, code = train(options, task, here, folder, lines)
     if folder is None:
-        return code
+        return Ending(code, None, here.rows)
 
     save_trained(folder / "params.npz", options, problem, here)
     if here.rows:
         folders.write_csv(folder / "metrics.csv", here.rows)
     if code == 3:
-        return code
+        return Ending(code, folder, here.rows)
     leave_results(folder, here, options.batch_size, compile_seconds)
     if code:
         again = f"uv run experiments/train.py --resume {shlex.quote(str(folder))}"
         print(f"stopped after step {here.step:,} of {task.total:,}; to go on: {again}")
-        return code
-    test = problem.test
+        return Ending(code, folder, here.rows)
+    scored = problem.scored
     if options.figures:
-        save_figures(folder, here.rows, test, here.state.params, task.score(here.state.params)[1].outputs)
-    kind = "validation" if options.validation else "test"
+        outputs = task.score(here.state.params)[1].outputs
+        save_figures(folder, here.rows, task.others, scored, here.state.params, outputs)
     seconds = sum(row["seconds"] for row in here.rows)
-    accuracy = here.rows[-1]["test_accuracy"]
-    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {len(test.labels):,} {kind} digits classified correctly")
+    accuracy = here.rows[-1][f"{task.others}_accuracy"]
+    count = f"{len(scored.labels):,} {task.others} digits"
+    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {count} classified correctly")
+    if hint := what_to_change(options, here.rows, scored.labels, rate, folder):
+        print(f"note: {hint}", file=sys.stderr)
     print(f"run folder: {folder}")
-    return 0
+    return Ending(0, folder, here.rows)
+
+
+def main(options: TrainOptions) -> int:
+    return train_once(options).code if options.seeds is None else train_many(options, train_once)
 
 
 if __name__ == "__main__":
