@@ -58,5 +58,5 @@ def _remedy(options: TrainOptions, rows: Sequence[Row], rate: float, folder: Pat
         if options.schedule == "constant":
             return f"the cost still fell, so go on with --resume {folder} --epochs {2 * len(rows)}"
         return f"the cost still fell, so take --epochs {2 * len(rows)}"
-    fewer = " or a smaller --batch-size, which takes more steps," if options.batch_size > 100 else ""
-    return f"try{fewer} --learning-rate {rate / 4:.2g} or {4 * rate:.2g}, or more --epochs"
+    smaller = "a smaller --batch-size, which takes more steps, " if options.batch_size > 100 else ""
+    return f"try {smaller}--learning-rate {rate / 4:.2g} or {4 * rate:.2g}, or more --epochs"
