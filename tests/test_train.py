@@ -119,7 +119,7 @@ def test_first_variations_learn_too(tmp_path, capsys, options):
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 16), (100,), (256, 128)])
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_variation_reads_nine_digits_in_ten_or_says_what_to_change(tmp_path, capsys, hidden, activation):
-    """Some on mini-batches of 500, which make 600 steps in the default epochs, need more of them, and say so."""
+    """Eight of 180 do not, seven of them on mini-batches of 500, of which the default epochs make 600 steps alone."""
     for optimizer, batch_size in product(("sgd", "momentum", "adam"), (20, 100, 500)):
         options = train.TrainOptions(
             hidden=hidden,
@@ -132,7 +132,7 @@ def test_every_variation_reads_nine_digits_in_ten_or_says_what_to_change(tmp_pat
         accuracy = train.train_once(options).rows[-1]["test_accuracy"]
         said = capsys.readouterr().err
         assert (accuracy >= 0.9) == (said == "")
-        assert not said or ("such a network can reach: " in said and batch_size == 500), (optimizer, batch_size)
+        assert not said or "such a network can reach: " in said, (optimizer, batch_size)
 
 
 def test_a_run_that_ends_no_better_than_guessing_says_so_and_what_to_try(tmp_path, capsys):

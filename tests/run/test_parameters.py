@@ -122,7 +122,7 @@ def test_facts_of_ones_own_are_kept_beside_it(tmp_path):
     assert (about["epochs"], about["note"], about["network"]) == (3, "é", repr(NETWORK))
 
 
-LINEAR = Network((dense(4), relu(), dense(3)), (5,))
+LINEAR = Network((dense(4, gain=2**0.5), relu(), dense(3)), (5,))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ LINEAR = Network((dense(4), relu(), dense(3)), (5,))
         (
             LINEAR,
             {"sizes": SIZES, "activation": "relu"},
-            r"describe Network\(\[dense\(4\), relu, dense\(3\), sigmoid\]",
+            r"describe Network\(\[dense\(4, gain=1.414\), relu, dense\(3\), sigmoid\]",
         ),
         (
             NETWORK,
