@@ -100,8 +100,8 @@ def go_on(found: Found, start: Checkpoint, steps: int) -> Checkpoint:
 def run_folder(options: TrainOptions, here: Checkpoint, found: Found | None) -> Path | None:
     """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing.
 
-    found: the checkpoint that it goes on from. Where it names other settings, `here` is saved in its place, so that a
-        process that is killed before the next checkpoint leaves a run that knows them.
+    found: the checkpoint that it goes on from. Where the run is to end elsewhere now, `here` is saved in its place: a
+        process that is killed before the next checkpoint leaves a run that knows so.
     """
     if not leads():
         return None
@@ -109,7 +109,7 @@ def run_folder(options: TrainOptions, here: Checkpoint, found: Found | None) -> 
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         folders.write_json(folder / "config.json", here.config)
-        if found and found.facts["config"] != here.config:
+        if found and found.facts["config"]["epochs"] != here.config["epochs"]:
             save_checkpoint(folder, here, previous=None)
         return folder
     folder = folders.new_run_folder(options.out, "train", options.seed)
@@ -240,7 +240,7 @@ def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
     count = f"{len(scored.labels):,} {task.others} digits"
     print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {count} classified correctly")
     if hint := what_to_change(options, here.rows, scored.labels, rate, folder):
-        print(f"note: {hint}", file=sys.stderr)
+        print(f"note: {hint}")
     print(f"run folder: {folder}")
     return Ending(0, folder, here.rows)
 

@@ -264,7 +264,7 @@ def test_a_batch_given_to_apply_is_told_how_batches_are_done():
     with pytest.raises(BadInput, match=hint):
         NETWORK.apply(PARAMS, inputs)
     assert jax.vmap(NETWORK.apply, (None, 0))(PARAMS, inputs).shape == (5, *NETWORK.out_shape)
-    with pytest.raises(BadInput, match="of one example$"):
+    with pytest.raises(BadInput, match=r"of one example$"):
         NETWORK.apply(PARAMS, jnp.ones((4, 5)))
 
 

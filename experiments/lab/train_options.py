@@ -50,7 +50,7 @@ class TrainOptions(Options):
         tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: what suits the network and the optimizer)"),
     ] = None
     """Length of a step, in gradients. The cost is the sum of squares; who counts half of it takes twice the rate. The
-    default is printed; for your own network it is that of ReLU layers."""
+    default is printed; for a network or cost of your own it is that of ReLU layers."""
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     """momentum: sgd that keeps nine tenths of its velocity."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -124,13 +124,14 @@ def usual_epochs(options: TrainOptions) -> int:
 def usual_rate(options: TrainOptions) -> tuple[float, str]:
     """The learning rate of a run that names none, and what it follows from, in words.
 
-    Of a network of the user's own nothing is known: it gets the rate of two ReLU layers of 16, a low one.
+    Of a network or a cost of the user's own nothing is known: it gets the rate of two ReLU layers of 16, a low one.
     """
-    own = options.network is not None
+    own = [kind for kind in ("network", "cost") if getattr(options, kind) is not None]
     activation, hidden = ("relu", (16, 16)) if own else (options.activation, options.hidden)
     rate = default_rate(options.optimizer, activation, hidden, options.batch_size)
-    layers = f"{activation} layers of {' and '.join(map(str, hidden))}" if hidden else "no hidden layer"
-    network = f"a network of your own, as for {layers}" if own else layers
+    network = f"{activation} layers of {' and '.join(map(str, hidden))}" if hidden else "no hidden layer"
+    if own:
+        network = f"a {' and '.join(own)} of your own, as for {network}"
     return rate, f"{options.optimizer}, {network}, batches of {options.batch_size}"
 
 

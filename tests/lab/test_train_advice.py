@@ -55,5 +55,7 @@ def test_the_rate_is_said_with_what_it_follows_from():
     assert said_of_rate(TrainOptions(), 2.0) == f", {usual}"
     assert said_of_rate(TrainOptions(), 3.0) == f"; {usual} is 2"
     assert said_of_rate(TrainOptions(hidden=()), 0.25) == ", the default for sgd, no hidden layer, batches of 100"
+    own = said_of_rate(TrainOptions(network="net.py:network", cost="net.py:cost", optimizer="momentum"), 0.01)
+    assert own.startswith(", the default for momentum, a network and cost of your own, as for relu layers")
     own = said_of_rate(TrainOptions(network="my_net.py:network"), 0.25)
     assert own == ", the default for sgd, a network of your own, as for relu layers of 16 and 16, batches of 100"
