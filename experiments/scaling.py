@@ -68,7 +68,8 @@ def measure(options: Options) -> list[Scaled]:
         found = []
         for sizes, batch in cases:
             found += scale(sizes, batch, train, numbers, platform, options.seed, 1 if options.smoke else 5)
-            report(f"{found[-1].network}, batches of {batch:,}: {found[-1].ms_a_step:.2f} ms on {numbers[-1]} devices")
+            devices = "1 device" if numbers[-1] == 1 else f"{numbers[-1]} devices"
+            report(f"{found[-1].network}, batches of {batch:,}: {found[-1].ms_a_step:.2f} ms on {devices}")
     return found
 
 

@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 
 import jaxprop as jp
 from jaxprop.files import only_one, remove_leftovers
+from jaxprop.layers import Params
 from jaxprop.run import folders
 from jaxprop.run.checkpoints import (
     Checkpoint,
@@ -43,8 +44,17 @@ from jaxprop.run.processes import agree, join, largest, leads, together, until_a
 from jaxprop.run.training_run import Row, Task, advance
 from lab.common import first_line, progress, run, settings
 from lab.signals import Stop, say_stopped, tell
-from lab.train_options import TrainOptions, deciding, epochs_and_rate, make_optimizer, options_before
+from lab.train_advice import said_of_rate, what_to_change
+from lab.train_options import (
+    TrainOptions,
+    check_length,
+    deciding,
+    epochs_and_rate,
+    make_optimizer,
+    options_before,
+)
 from lab.train_results import leave_results, report_diagnosis, save_figures
+from lab.train_seeds import Ending, train_many
 from lab.train_task import Problem, compile_task, pose
 from lab.user_code import absolute, checksum, file_name
 
@@ -62,14 +72,22 @@ def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
     mesh = make_mesh(wanted, options.batch_size, device.platform)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     share = options.batch_size // mesh.size
-    print(f"{mesh.size} devices{processes} share each mini-batch, {share} examples a device", flush=True)
+    who = "1 device takes" if mesh.size == 1 else f"{mesh.size} devices{processes} share"
+    print(f"{who} each mini-batch, {share} examples a device", flush=True)
     return device, mesh
 
 
-def go_on(found: Found, start: Checkpoint) -> Checkpoint:
-    """The checkpoint that was found, if it is one of the run that begins at `start`. Says what is not as it was."""
+def go_on(found: Found, start: Checkpoint, steps: int) -> Checkpoint:
+    """The checkpoint that was found, if it is one of the run that begins at `start`. Says what is not as it was.
+
+    steps: in an epoch.
+    """
     check_unchanged(found, {name: start.config[name] for name in ("layers", "dtype", "examples")})
     here = restore(found, start.state)
+    epochs = start.config["epochs"]
+    if here.step > epochs * steps:
+        begun = -(-here.step // steps)
+        raise jp.BadInput(f"--epochs is {epochs}: this run is in epoch {begun} already; name as many or more")
     notes = [f"a newer checkpoint is passed over: {reason}" for reason in found.passed_over]
     for name, now in start.origin.items():
         was = here.origin.get(name, 1)
@@ -83,13 +101,18 @@ def go_on(found: Found, start: Checkpoint) -> Checkpoint:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     print(f"goes on after step {here.step:,}", flush=True)
-    places = {name: start.config[name] for name in ("network", "cost")}  # where the user's files are now
-    return here._replace(origin=start.origin, config={**here.config, **places})
+    # Where the user's files are now, and where the run ends now.
+    changed = {name: start.config[name] for name in ("network", "cost", "epochs")}
+    return here._replace(origin=start.origin, config={**here.config, **changed})
 
 
 @contextmanager
-def run_folder(options: TrainOptions, here: Checkpoint) -> Iterator[Path | None]:
-    """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing."""
+def run_folder(options: TrainOptions, here: Checkpoint, found: Found | None) -> Iterator[Path | None]:
+    """The folder that this run fills, with its first checkpoint in it; None in a process that writes nothing.
+
+    found: the checkpoint that it goes on from. Where the run is to end elsewhere now, `here` is saved in its place: a
+        process that is killed before the next checkpoint leaves a run that knows so.
+    """
     if not leads():
         yield None
         return
@@ -97,6 +120,8 @@ def run_folder(options: TrainOptions, here: Checkpoint) -> Iterator[Path | None]
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         folders.write_json(folder / "config.json", here.config)  # it may have been lost or damaged
+        if found and found.facts["config"]["epochs"] != here.config["epochs"]:
+            save_checkpoint(folder, here, previous=None)
         yield folder
         return
     with folders.whole_run_folder(options.out, "train", options.seed) as folder:
@@ -107,11 +132,14 @@ def run_folder(options: TrainOptions, here: Checkpoint) -> Iterator[Path | None]
 
 
 def train(
-    options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None, stop: Stop
+    options: TrainOptions, task: Task, here: Checkpoint, folder: Path | None, stop: Stop, lines: int | None
 ) -> tuple[Checkpoint, int]:
-    """Trains to the end, or as far as it comes: where it stands then, and the exit code."""
+    """Trains to the end, or as far as it comes: where it stands then, and the exit code.
+
+    lines: how many to print, about, where there is no bar; None: one for each epoch.
+    """
     code = 0
-    with progress(here.config["epochs"], len(here.rows)) as show:
+    with progress(here.config["epochs"], len(here.rows), lines) as show:
 
         def stopping() -> bool:
             nonlocal code
@@ -119,7 +147,8 @@ def train(
             return code != 0
 
         def report(row: Row) -> None:
-            show(f"epoch {row['epoch']}: cost {row['train_cost']:.4f}, test accuracy {row['test_accuracy']:.2%}")
+            accuracy = f"{task.others} accuracy {row[f'{task.others}_accuracy']:.2%}"
+            show(f"epoch {row['epoch']}: cost {row['train_cost']:.4f}, {accuracy}")
 
         every = options.checkpoint_every
         here, diagnosis = advance(task, folder, here, every=every, stopping=stopping, report=report)
@@ -136,6 +165,10 @@ def begin(
     optimizer = make_optimizer(options, config["learning_rate"], steps)
     init_key, order_key = jax.random.split(jax.random.key(options.seed))
     params = problem.network.init(init_key)
+    start = {}
+    if options.init and not options.resume:  # a run that goes on has left its start behind
+        params = initial_params(options.init, problem.network, params)
+        start = {"init_fingerprint": fingerprint(params)}
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
     if len(dtypes) != 1 or dtypes[0] not in SAVED_TYPES:
         given = " and ".join(dtypes) or "nothing"
@@ -146,11 +179,22 @@ def begin(
         "layers": repr(problem.network),
         "dtype": dtypes[0],
         "examples": fingerprint(problem.train),
+        **start,
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
     code = [checksum(place) for place in (options.network, options.cost) if place is not None]
     origin = {**folders.provenance(device), **layout, "code": code}
     return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
+
+
+def initial_params(path: Path, network: jp.Network, like: Params) -> Params:
+    """The parameters of a file, as the ones to start from. Raises `BadInput` unless they have the types of `like`."""
+    params = jp.load_params(path, network)
+    was, now = (str(jax.tree.leaves(tree)[0].dtype) for tree in (params, like))
+    if was != now:
+        raise jp.BadInput(f"--init {path} holds {was} and this run computes in {now}: set JAX_ENABLE_X64=1 for both")
+    print(f"starts from the parameters in {path}", flush=True)
+    return params
 
 
 def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Checkpoint) -> None:
@@ -179,12 +223,16 @@ def saved(folder: Path, total: int) -> str:
     return f"step {step:,} of {total:,} is saved; to go on: {again}"
 
 
-def main(options: TrainOptions) -> int:
+def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
+    """One run from its seed, or on from where it stands. lines: as for `train`."""
     epochs, rate = epochs_and_rate(options)
     own = {"network": absolute(options.network), "cost": absolute(options.cost), "cost_name": file_name(options.cost)}
-    config = {**settings(options), **own, "epochs": epochs, "learning_rate": rate}
-    if options.resume:
-        check_unchanged(newest_checkpoint(options.resume), deciding(config))
+    init = {"init": str(options.init.resolve()) if options.init else None}
+    config = {**settings(options), **own, **init, "epochs": epochs, "learning_rate": rate}
+    found = newest_checkpoint(options.resume) if options.resume else None
+    if found:
+        check_unchanged(found, deciding(config))
+        check_length(found, config)
     if options.devices != 1:
         join(options.peer_timeout)
     with ExitStack() as until_the_end:
@@ -196,7 +244,8 @@ def main(options: TrainOptions) -> int:
             if options.resume:
                 if leads():
                     until_the_end.enter_context(only_one(options.resume))
-                here = go_on(newest_checkpoint(options.resume), here)  # read when nobody else writes there any more
+                found = newest_checkpoint(options.resume)  # read when nobody else writes there any more
+                here = go_on(found, here, jp.steps_per_epoch(len(problem.train.labels), options.batch_size))
             agree(
                 {
                     "the checksum of the examples": here.config["examples"],
@@ -208,12 +257,13 @@ def main(options: TrainOptions) -> int:
         task = compile_task(options, problem, optimizer, here, mesh)
         compile_seconds = time.perf_counter() - started
         print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
+        print(f"learning rate {rate:g}{said_of_rate(options, rate)}", flush=True)
         with Stop() as stop:
-            folder = until_the_end.enter_context(run_folder(options, here))
+            folder = until_the_end.enter_context(run_folder(options, here, found))
             if folder:
                 tell(partial(saved, folder, task.total))
             with together():
-                here, code = train(options, task, here, folder, stop)
+                here, code = train(options, task, here, folder, stop, lines)
             if folder:
                 save_trained(folder / "params.npz", options, problem, here)
                 if here.rows:
@@ -223,22 +273,28 @@ def main(options: TrainOptions) -> int:
         code = code or stop.code  # of a signal that came after the last step
         if code in (130, 143):
             say_stopped(code)
-        if code or folder is None:
-            return code
-        show_results(options, problem, task, here, folder)
-    return 0
+        if folder and not code:
+            show_results(options, problem, task, here, folder)
+    return Ending(code, folder, here.rows)
 
 
 def show_results(options: TrainOptions, problem: Problem, task: Task, here: Checkpoint, folder: Path) -> None:
     """The figures, and the last lines."""
-    test = problem.test
+    scored = problem.scored
     if options.figures:
-        save_figures(folder, here.rows, test, here.state.params, task.score(here.state.params)[1].outputs)
-    kind = "validation" if options.validation else "test"
+        outputs = task.score(here.state.params)[1].outputs
+        save_figures(folder, here.rows, task.others, scored, here.state.params, outputs)
     seconds = sum(row["seconds"] for row in here.rows)
-    accuracy = here.rows[-1]["test_accuracy"]
-    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {len(test.labels):,} {kind} digits classified correctly")
+    accuracy = here.rows[-1][f"{task.others}_accuracy"]
+    count = f"{len(scored.labels):,} {task.others} digits"
+    print(f"trained in {seconds:.2f} s: {accuracy:.2%} of {count} classified correctly")
+    if hint := what_to_change(options, here.rows, scored.labels, here.config["learning_rate"], folder):
+        print(f"note: {hint}")
     print(f"run folder: {folder}")
+
+
+def main(options: TrainOptions) -> int:
+    return train_once(options).code if options.seeds is None else train_many(options, train_once)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ class Network:
         self.check_params(params, jnp.inexact)
         params, x = jax.tree.map(jnp.asarray, (params, x))  # as under jit, so that NumPy's numbers do the same
         if jnp.shape(x) != self.in_shape:
-            raise BadInput(f"an input has shape {jnp.shape(x)}: this network expects {self.in_shape}, of one example")
+            many = len(jnp.shape(x)) > 1 and jnp.shape(x)[1:] == self.in_shape
+            hint = "; of a batch, jax.vmap(network.apply, (None, 0))(params, inputs)" if many else ""
+            given = f"an input has shape {jnp.shape(x)}"
+            raise BadInput(f"{given}: this network expects {self.in_shape}, of one example{hint}")
         return self.layer.forward(params, x)[0]
 
     def check_params(self, params: Params, kind: Any = jnp.floating) -> None:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxprop.contracts import like, shapes_of
+from jaxprop.errors import BadInput
 from jaxprop.gradients import Batch, ValueAndGrad
 from jaxprop.layers import Params
 
@@ -34,7 +36,8 @@ Epoch = Callable[[State, Data, Order], tuple[State, Outcome]]
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step."""
+    """The state before the first step. Raises `BadInput` where the optimizer is none, or the two are swapped."""
+    _check_optimizer(optimizer, "init_state(params, optimizer)")
     return State(params, optimizer.init(params))
 
 
@@ -42,10 +45,23 @@ def make_step(value_and_grad: ValueAndGrad, optimizer: optax.GradientTransformat
     """`step(state, batch) -> (state, cost)`: one step down the gradient of one mini-batch, whose cost it reports.
 
     value_and_grad: as `autodiff` and `backprop` make them, or your own.
+
+    Raises `BadInput` where the optimizer is none, or the two are swapped; the step does where `value_and_grad` returns
+    no pair, or gradients of another tree or other shapes than the parameters.
     """
+    _check_optimizer(optimizer, "make_step(value_and_grad, optimizer)")
+    if not callable(value_and_grad):
+        given = f"value_and_grad is a {type(value_and_grad).__name__}"
+        raise BadInput(f"{given}: expected a function (params, batch) -> (cost, grads), such as jaxprop.backprop makes")
 
     def step(state: State, batch: Batch) -> tuple[State, Float[Array, ""]]:
-        cost, grads = value_and_grad(state.params, batch)
+        found = value_and_grad(state.params, batch)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise BadInput(f"value_and_grad returned a {type(found).__name__}: expected a pair (cost, grads)")
+        cost, grads = found
+        if not like(grads, state.params):
+            given = f"value_and_grad returned gradients of shapes {shapes_of(grads)}"
+            raise BadInput(f"{given}: expected those of the parameters, {shapes_of(state.params)}")
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         return State(optax.apply_updates(state.params, updates), opt_state), cost
 
@@ -77,6 +93,12 @@ def make_epoch(step: Step, to_batch: ToBatch = as_they_are) -> Epoch:
         return state, Outcome(costs, _all_finite((state, costs)))
 
     return epoch
+
+
+def _check_optimizer(optimizer: Any, call: str) -> None:
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        given = f"optimizer is a {type(optimizer).__name__}"
+        raise BadInput(f"{given}: expected {call} with an optimizer of optax, such as optax.sgd(0.5)")
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

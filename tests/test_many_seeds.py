@@ -1,6 +1,7 @@
 """Sixty-four networks at once: the claims hold, and come out false when the networks fail."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ FOUND = script.Findings(
 )
 
 
-def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(tmp_path):
+def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(tmp_path, capsys):
     assert run(script.main, script.ManyOptions, ["--smoke", "--out", str(tmp_path)]) == 0
     (folder,) = (tmp_path / "many_seeds").iterdir()
     claims = json.loads((folder / "results.json").read_text())["claims"]
     assert [(claim["statement"], claim["holds"]) for claim in claims] == [("L19", True)] * 2
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"epoch \d+: mean cost", printed)) <= 20
+    assert re.search(r"^4 starts: mean 9\d\.\d\d%, sample s\.d\. \d\.\d\d, worst 9\d\.\d\d%", printed, re.MULTILINE)
     pictures = {"many_seeds.png", "first_layer.png"}
     assert {path.name for path in folder.iterdir()} - {"results.json"} == {"starts.csv", "rates.csv", *pictures}
 

@@ -256,6 +256,18 @@ def test_an_input_that_is_none_of_one_example_is_refused(shape):
             apply(PARAMS, jnp.ones(shape))
 
 
+def test_a_batch_given_to_apply_is_told_how_batches_are_done():
+    inputs, hint = (
+        jnp.ones((5, 4)),
+        r"of one example; of a batch, jax\.vmap\(network\.apply, \(None, 0\)\)\(params, inputs\)$",
+    )
+    with pytest.raises(BadInput, match=hint):
+        NETWORK.apply(PARAMS, inputs)
+    assert jax.vmap(NETWORK.apply, (None, 0))(PARAMS, inputs).shape == (5, *NETWORK.out_shape)
+    with pytest.raises(BadInput, match=r"of one example$"):
+        NETWORK.apply(PARAMS, jnp.ones((4, 5)))
+
+
 def test_shapes_are_checked_under_jit_and_constant_batches_may_be_closed_over():
     with pytest.raises(BadInput, match="inputs have shape"):
         jax.jit(backprop(NETWORK, squared_error))(PARAMS, (INPUTS[:, :3], TARGETS))

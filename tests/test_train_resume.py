@@ -116,7 +116,6 @@ def test_a_run_that_was_stopped_inside_an_epoch_ends_with_the_same_bits(copy, un
         (["--learning-rate", "2"], "learning_rate was 0.003 in"),
         (["--optimizer", "sgd"], "optimizer was 'adam' in"),
         (["--schedule", "constant"], "schedule was 'cosine' in"),
-        (["--epochs", "9"], "epochs was 8 in"),
         (["--gradient", "autodiff"], "gradient was 'backprop' in"),
         (["--deterministic"], "deterministic was False in"),
         (["--validation", "10"], "validation was 0 in"),
@@ -135,6 +134,36 @@ def test_another_setting_than_that_of_the_checkpoint_is_refused_and_named(stoppe
     assert "now: a run goes on as it began" in error
     assert error.count("\n") == 1
     assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+
+
+def test_a_cosine_ends_where_it_was_planned_to(stopped, capsys):
+    for epochs in ("9", "3"):
+        assert call("--resume", str(stopped), "--epochs", epochs) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: epochs was 8 in")
+        assert f"is {epochs} now: along a cosine the learning rate falls to 0 at the planned end" in error
+        assert error.count("\n") == 1
+
+
+def test_at_a_constant_rate_a_run_goes_on_beyond_its_end_as_if_it_had_been_as_long_from_the_start(
+    tmp_path, capsys, monkeypatch
+):
+    setting = ["--hidden", "5", "--optimizer", "adam", "--no-figures", "--batch-size", "200"]
+    for epochs in ("2", "4"):
+        assert call(*setting, "--epochs", epochs, "--out", str(tmp_path / epochs)) == 0
+    short, long = (the_run(tmp_path / epochs) for epochs in ("2", "4"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))  # at once
+        assert call("--resume", str(short), "--epochs", "4") == 130
+    assert call("--resume", str(short)) == 0, "the new end is on disk before the first step"
+    assert same_end(short, long)
+    config, results = (json.loads((short / name).read_text()) for name in ("config.json", "results.json"))
+    assert config["epochs"] == results["epochs"] == 4
+
+    capsys.readouterr()
+    assert call("--resume", str(short), "--epochs", "3") == 2
+    assert capsys.readouterr().err == ("error: --epochs is 3: this run is in epoch 4 already; name as many or more\n")
 
 
 def test_the_same_settings_and_harmless_others_are_taken(copy, uninterrupted):

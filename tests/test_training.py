@@ -38,6 +38,44 @@ def test_a_step_of_sgd_goes_down_the_gradient_by_the_learning_rate():
     jax.tree.map(np.testing.assert_array_equal, state.params, jax.tree.map(lambda p, g: p - 0.5 * g, params, grads))
 
 
+NETWORK, SGD = jp.mlp((2, 3, 1)), optax.sgd(0.5)
+RULE = jp.backprop(NETWORK, jp.squared_error)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: jp.make_step(SGD, RULE),
+            r"optimizer is a function: expected make_step\(value_and_grad, optimizer\) wi",
+        ),
+        (lambda: jp.make_step(RULE, 0.5), r"optimizer is a float: .* such as optax\.sgd\(0\.5\)"),
+        (lambda: jp.make_step(None, SGD), r"value_and_grad is a NoneType: expected a function \(params, batch\)"),
+        (lambda: jp.init_state(SGD, ()), r"optimizer is a tuple: expected init_state\(params, optimizer\)"),
+    ],
+)
+def test_arguments_that_are_swapped_or_of_another_kind_are_named(make, message):
+    with pytest.raises(jp.BadInput, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda params, batch: RULE(params, batch)[1], r"value_and_grad returned a tuple: expected a pair"),
+        (lambda params, batch: None, r"value_and_grad returned a NoneType: expected a pair \(cost, grads\)"),
+        (
+            lambda params, batch: RULE(params, batch)[::-1],
+            r"value_and_grad returned gradients of shapes \(\): expected",
+        ),
+    ],
+)
+def test_a_gradient_that_is_no_pair_of_cost_and_gradients_is_named(rule, message):
+    state = jp.init_state(NETWORK.init(jax.random.key(0)), SGD)
+    with pytest.raises(jp.BadInput, match=message):
+        jp.make_step(rule, SGD)(state, (jnp.ones((1, 2)), jnp.ones((1, 1))))
+
+
 @pytest.mark.parametrize("optimizer", [optax.sgd(1.0), optax.sgd(0.1, momentum=0.9), optax.adam(0.01)])
 @pytest.mark.parametrize("rule", [jp.backprop, jp.autodiff])
 def test_training_with_any_optimizer_lowers_the_cost(rule, optimizer):

@@ -112,20 +112,24 @@ def first_line(name: DeviceName, dtype: str = "float32") -> Device:
 
 
 @contextmanager
-def progress(total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+def progress(total: int, done: int = 0, lines: int | None = None) -> Iterator[Callable[[str], None]]:
     """`with progress(30) as report:` shows a bar of 30 steps; `report(line)` takes one and shows the line beside it.
 
-    Where there is no terminal, each line is printed plainly instead.
+    lines: where there is no terminal, so many of the lines are printed plainly instead, about, and always the last one;
+        None: all.
     """
+    every = 1 if lines is None else max(1, total // lines)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     console = Console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=done)
 
         def report(line: str) -> None:
+            nonlocal done
+            done += 1
             if console.is_terminal:
                 bar.update(task, advance=1, description=line)
-            else:
+            elif done % every == 0 or done == total:
                 print(line, flush=True)
 
         yield report

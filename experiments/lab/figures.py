@@ -50,13 +50,16 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 @styled
-def learning_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Cost and accuracy against epochs, training beside test. One row an epoch, as in `metrics.csv`."""
+def learning_curves(rows: Sequence[Mapping[str, float]], others: str = "test") -> Figure:
+    """Cost and accuracy against epochs, of the training examples and of others. One row an epoch, as in `metrics.csv`.
+
+    others: "test" or "validation", after which their columns are named.
+    """
     figure = new_figure()
     epochs = [row["epoch"] for row in rows]
     for axes, quantity in zip(figure.subplots(1, 2), ("cost", "accuracy"), strict=True):
-        for split, style in (("train", "-"), ("test", "--")):
-            label = "training examples" if split == "train" else "unseen examples"
+        for split, style in (("train", "-"), (others, "--")):
+            label = "training examples" if split == "train" else f"{others} examples"
             axes.plot(epochs, [row[f"{split}_{quantity}"] for row in rows], style, label=label)
         axes.set(xlabel="epoch", title=f"{quantity.capitalize()} after each epoch")
     figure.axes[0].set(ylabel="cost, mean over examples of Σ(a − y)²", yscale="log")

@@ -10,10 +10,10 @@ import tyro
 
 from jaxprop.errors import BadInput
 from jaxprop.networks import Activation
-from jaxprop.run.checkpoints import newest_checkpoint
+from jaxprop.run.checkpoints import Found, newest_checkpoint
 from lab.common import Options
+from lab.learning_rates import default_rate
 
-LEARNING_RATES = {"sgd": 2.0, "momentum": 0.2, "adam": 0.003}
 # Options that decide none of the numbers: a run that goes on may have others than it had.
 HARMLESS = {
     "archives",
@@ -21,6 +21,7 @@ HARMLESS = {
     "cost",  # where its file is; which one it is, `cost_name` says
     "device",
     "devices",
+    "epochs",  # a run may go on beyond its end, but for what `check_length` refuses
     "figures",
     "keep_compiled",
     "network",  # what it is, the checkpoint says in `layers`
@@ -46,9 +47,10 @@ class TrainOptions(Options):
     """Examples in a mini-batch."""
     learning_rate: Annotated[
         float | None,
-        tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 2 for sgd, 0.2 for momentum, 0.003 for adam)"),
+        tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: what suits the network and the optimizer)"),
     ] = None
-    """Length of a step, in gradients. The cost is the sum of squares; who counts half of it takes twice the rate."""
+    """Length of a step, in gradients. The cost is the sum of squares; who counts half of it takes twice the rate. The
+    default is printed; for a network or cost of your own it is that of ReLU layers."""
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     """momentum: sgd that keeps nine tenths of its velocity."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -76,8 +78,12 @@ class TrainOptions(Options):
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: those of an epoch)")
     ] = None
     """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="PARAMS.npz", help_behavior_hint="")] = None
+    """Start from the parameters in this file, of the same network, and not from random ones."""
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="0-7|0,3,5", help_behavior_hint="")] = None
+    """Train once for each of these seeds, and give mean, spread and worst. Each run is that of --seed, to the bit."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
-    """Go on with the run in this folder, which has all other options."""
+    """Go on with the run in this folder, which has all other options. With more --epochs it goes on beyond its end."""
 
 
 def options_before(options: TrainOptions) -> TrainOptions | None:
@@ -89,7 +95,7 @@ def options_before(options: TrainOptions) -> TrainOptions | None:
     if missing := [name for name in ("hidden", "archives", "out") if name not in config]:
         raise BadInput(f"{found.path} has no {missing[0]!r} in its settings: it is of no run of train.py")
     known = {field.name: config[field.name] for field in fields(TrainOptions) if field.name in config}
-    paths = {name: Path(known[name]) for name in ("archives", "out") if known[name] is not None}
+    paths = {name: Path(known[name]) for name in ("archives", "out", "init") if known.get(name) is not None}
     return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "resume": options.resume})
 
 
@@ -98,14 +104,49 @@ def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in HARMLESS}
 
 
+def check_length(found: Found, config: Mapping[str, Any]) -> None:
+    """Raises `BadInput` where the run that was found cannot have as many epochs as the settings say now."""
+    was, now = found.facts["config"]["epochs"], config["epochs"]
+    if was != now and config["schedule"] == "cosine":
+        raise BadInput(
+            f"epochs was {was} in {found.path} and is {now} now: along a cosine the learning rate falls to 0 at the "
+            "planned end, so leave it out, or begin another run with --init and the params.npz of this one"
+        )
+
+
+def scored_on(options: TrainOptions) -> str:
+    """What the examples are called that the run is scored on."""
+    return "validation" if options.validation else "test"
+
+
+def usual_epochs(options: TrainOptions) -> int:
+    """The epochs of a run that names none: digits make 15 steps in an epoch of their 1,500 examples, the others 600."""
+    return 200 if options.dataset == "digits" else 30
+
+
+def usual_rate(options: TrainOptions) -> tuple[float, str]:
+    """The learning rate of a run that names none, and what it follows from, in words.
+
+    Of a network or a cost of the user's own nothing is known: it gets the rate of two ReLU layers of 16, a low one.
+    """
+    own = [kind for kind in ("network", "cost") if getattr(options, kind) is not None]
+    activation, hidden = ("relu", (16, 16)) if own else (options.activation, options.hidden)
+    rate = default_rate(options.optimizer, activation, hidden, options.batch_size)
+    network = f"{activation} layers of {' and '.join(map(str, hidden))}" if hidden else "no hidden layer"
+    if own:
+        network = f"a {' and '.join(own)} of your own, as for {network}"
+    return rate, f"{options.optimizer}, {network}, batches of {options.batch_size}"
+
+
 def epochs_and_rate(options: TrainOptions) -> tuple[int, float]:
     """The options whose defaults depend on others. Raises `BadInput` on a value that makes no sense."""
     epochs, rate = options.epochs, options.learning_rate
     if epochs is None:
-        # The 1,500 examples of digits make 15 steps an epoch, the 60,000 of the others 600.
-        epochs = 2 if options.smoke else 200 if options.dataset == "digits" else 30
+        epochs = 2 if options.smoke else usual_epochs(options)
+    if options.batch_size < 1:
+        raise BadInput(f"--batch-size is {options.batch_size}: expected a whole number above 0")
     if rate is None:
-        rate = LEARNING_RATES[options.optimizer]
+        rate, _ = usual_rate(options)
     if epochs < 1:
         raise BadInput(f"--epochs is {epochs}: expected a whole number above 0")
     if not 0 < rate < float("inf"):

@@ -17,13 +17,12 @@ from jaxprop.run.training_run import Row
 def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_seconds: float) -> None:
     """What the network is and what it was worth after its last whole epoch, if there was one."""
     seconds = sum(row["seconds"] for row in here.rows) + here.seconds
-    scores = ("test_accuracy", "train_accuracy", "test_cost", "train_cost")
     results = {
         **here.config,
         "parameters": jp.count_parameters(here.state.params),
         "epochs": len(here.rows),
         "steps": here.step,
-        **{name: row[name] for row in here.rows[-1:] for name in scores},
+        **{name: row[name] for row in here.rows[-1:] for name in row if name.endswith(("_accuracy", "_cost"))},
         "compile_seconds": compile_seconds,
         "train_seconds": seconds,
         "examples_per_second": here.step * batch_size / seconds,
@@ -32,11 +31,14 @@ def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_secon
     folders.write_json(folder / "results.json", results)
 
 
-def save_figures(folder: Path, rows: list[Row], test: jp.Examples, params: Params, outputs: jax.Array) -> None:
+def save_figures(
+    folder: Path, rows: list[Row], others: str, scored: jp.Examples, params: Params, outputs: jax.Array
+) -> None:
+    """The pictures of a run that has ended. others: what the examples are called that were scored on."""
     from lab import figures  # here, so that nobody waits for matplotlib before training starts
 
-    images, labels, answers = np.asarray(test.images), np.asarray(test.labels), np.argmax(outputs, axis=1)
-    figures.save_figure(folder / "learning_curves.png", figures.learning_curves(rows))
+    images, labels, answers = np.asarray(scored.images), np.asarray(scored.labels), np.argmax(outputs, axis=1)
+    figures.save_figure(folder / "learning_curves.png", figures.learning_curves(rows, others))
     figures.save_figure(folder / "answers.png", figures.answers(images, labels, answers))
     figures.save_figure(folder / "confusion.png", figures.confusion(labels, answers))
     first = params[0]

@@ -14,7 +14,7 @@ from jaxprop.run.devices import deterministic_options
 from jaxprop.run.placement import in_one_message, jit_over, local, place
 from jaxprop.run.training_run import Task
 from jaxprop.training import Data, Epoch, Order, ToBatch
-from lab.train_options import TrainOptions
+from lab.train_options import TrainOptions, scored_on
 from lab.user_code import load_function, load_object
 
 GRADIENTS = {"autodiff": jp.autodiff, "backprop": jp.backprop}
@@ -28,18 +28,18 @@ class Problem(NamedTuple):
     cost: jp.Cost
     to_batch: ToBatch
     train: jp.Examples  # both in the memory of the host
-    test: jp.Examples
+    scored: jp.Examples  # those to score on: the test examples, or what --validation keeps out of the training ones
 
 
 def pose(options: TrainOptions) -> Problem:
     """What the options ask for. Raises `BadInput` where the parts do not fit each other."""
     network, sizes = choose_network(options)
     cost = choose_cost(options)
-    train, test = load_examples(options, network)
+    train, scored = load_examples(options, network)
     if network.out_shape != (CLASSES,):
         raise jp.BadInput(f"the outputs of {network} have shape {network.out_shape}: expected (10,), one a digit")
     to_batch = partial(jp.as_batch, in_shape=network.in_shape, one_hot=not cost.takes_labels)
-    return Problem(network, sizes, cost, to_batch, train, test)
+    return Problem(network, sizes, cost, to_batch, train, scored)
 
 
 def choose_network(options: TrainOptions) -> tuple[jp.Network, list[int] | None]:
@@ -69,15 +69,20 @@ def choose_cost(options: TrainOptions) -> jp.Cost:
 def load_examples(options: TrainOptions, network: jp.Network) -> tuple[jp.Examples, jp.Examples]:
     """The examples to train on and those to score on."""
     dataset = jp.load_dataset(options.dataset, options.archives)
-    train, test = dataset.train, dataset.test
+    train, scored = dataset.train, dataset.test
     if options.validation:
+        jp.steps_per_epoch(len(train.labels), options.batch_size)  # so that a wrong one is called by its own name
+        most = len(train.labels) - options.batch_size
+        if not 0 <= options.validation <= most:
+            raise jp.BadInput(
+                f"--validation is {options.validation}: expected 0 to {most}, so that of the {len(train.labels)} "
+                f"training examples a mini-batch of {options.batch_size} is left"
+            )
         n = len(train.labels) - options.validation
-        if not 1 <= n < len(train.labels):
-            raise jp.BadInput(f"--validation is {options.validation}: expected 0 to {len(train.labels) - 1}")
-        test = jp.Examples(train.images[n:], train.labels[n:])
+        scored = jp.Examples(train.images[n:], train.labels[n:])
         train = jp.Examples(train.images[:n], train.labels[:n])
     jp.check_examples(train, network.in_shape)
-    return train, test
+    return train, scored
 
 
 def compile_epoch(
@@ -112,7 +117,7 @@ def compile_task(
     network, cost, to_batch = problem.network, problem.cost, problem.to_batch
     gradient = GRADIENTS[options.gradient](network, cost)
     flags = deterministic_options(here.origin["device"]["platform"]) if options.deterministic else {}
-    test = jax.device_put(problem.test)
+    scored = jax.device_put(problem.scored)
     if mesh is None:
         data = train = jax.device_put(problem.train)
     else:
@@ -126,7 +131,7 @@ def compile_task(
     epoch = compile_epoch(epoch, here.state, data, order, lengths, mesh, flags)
     evaluate = jax.jit(jp.make_evaluate(network, cost, to_batch), compiler_options=flags)
     on_train = evaluate.lower(here.state.params, train).compile()
-    on_test = evaluate.lower(here.state.params, test).compile()
+    on_scored = evaluate.lower(here.state.params, scored).compile()
 
     fitting = partial(
         jp.fit,
@@ -139,7 +144,8 @@ def compile_task(
     )
     return Task(
         fitting=fitting,
-        score=lambda params: (on_train(params, train), on_test(params, test)),
+        score=lambda params: (on_train(params, train), on_scored(params, scored)),
+        others=scored_on(options),
         diagnose=partial(
             jp.diagnose,
             fitting=fitting,

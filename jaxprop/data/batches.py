@@ -51,7 +51,10 @@ def as_batch(
 
 
 def check_examples(examples: Any, in_shape: tuple[int, ...] | None = None) -> None:
-    """Raises `BadInput` unless these are N > 0 uint8 images with N labels from 0 to 9. Looks at every label.
+    """Raises `BadInput` unless these are N > 0 uint8 images with N labels from 0 to 9. Looks at every number.
+
+    Images whose brightest pixel is 16 or less are refused too: black and white as 0 and 1, or the sixteenths in which
+    scikit-learn has its digits. As inputs they would all be nearly black. All black ones are let through.
 
     in_shape: of the inputs of the network that takes them, each as many numbers as an image has pixels.
     """
@@ -62,6 +65,12 @@ def check_examples(examples: Any, in_shape: tuple[int, ...] | None = None) -> No
     if in_shape is not None and images.size != len(images) * np.prod(in_shape, dtype=int):
         wanted = int(np.prod(in_shape, dtype=int))
         raise BadInput(f"images have shape {images.shape}: the network's inputs are {wanted} numbers each")
+    brightest = int(images.max())  # on its own device
+    if 0 < brightest <= 16:
+        given = f"the brightest pixel of all images is {brightest}"
+        raise BadInput(
+            f"{given}: expected grey levels up to 255, such as (images * (255 / {brightest})).astype('uint8')"
+        )
     lowest, highest = np.min(np.asarray(labels)), np.max(np.asarray(labels))
     if lowest < 0 or highest >= CLASSES:
         raise BadInput(f"labels lie in {lowest}..{highest}: expected 0..{CLASSES - 1}")

@@ -10,7 +10,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from jaxprop.data.batches import Examples, check_examples
 from jaxprop.errors import BadInput
-from jaxprop.training import Data, Epoch, Order, State
+from jaxprop.training import Data, Epoch, Order, Outcome, State
 from jaxprop.verify.finite import all_finite
 
 
@@ -56,8 +56,8 @@ def fit(
     key: of the order of the examples; epoch i uses `jax.random.fold_in(key, i)`, whatever came before.
     begin: how many steps the state has behind it. Nothing else needs to be known to go on from there.
 
-    Raises `BadInput` on data that are empty, of unequal lengths or not finite, and `NonFinite` instead of yielding a
-    state or costs that are not finite.
+    Raises `BadInput` on data that are empty, of unequal lengths or not finite, and on an epoch that returns no
+    `Outcome`; and `NonFinite` instead of yielding a state or costs that are not finite.
     """
     numbers = {"batch_size": batch_size, "epochs": epochs, "begin": begin, "steps_per_call": steps_per_call}
     for name, number in numbers.items():
@@ -96,7 +96,11 @@ def _calls(
             order = epoch_order(jax.random.fold_in(key, i + 1), n, batch_size)
         # Up to the next multiple: whoever goes on from the middle then runs the same compiled programs.
         rows = order[first : first + per_call - first % per_call]
-        after, outcome = jax.block_until_ready(epoch(state, data, rows))
+        found = jax.block_until_ready(epoch(state, data, rows))
+        if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], Outcome):
+            made = "expected (state, jaxprop.Outcome(costs, finite)), as an epoch of jaxprop.make_epoch returns"
+            raise BadInput(f"epoch returned {_kind(found)}: {made}")
+        after, outcome = found
         step += len(rows)
         metrics = Metrics(i + 1, step, rows, np.asarray(outcome.costs), time.perf_counter() - started)
         # The compiled call has looked itself: one truth value comes back, or one for each network of an ensemble.
@@ -148,6 +152,13 @@ def epoch_order(key: PRNGKeyArray, n: int, batch_size: int) -> Order:
     steps = steps_per_epoch(n, batch_size)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return rng.permutation(n)[: steps * batch_size].astype(np.int32).reshape(steps, batch_size)
+
+
+def _kind(found: Any) -> str:
+    """What something is, in words; of a pair, what its two parts are."""
+    if isinstance(found, tuple) and len(found) == 2:
+        return f"a pair of {type(found[0]).__name__} and {type(found[1]).__name__}"
+    return f"a {type(found).__name__}"
 
 
 def _is_whole(number: Any) -> bool:

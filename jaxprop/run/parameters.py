@@ -1,6 +1,7 @@
 """The parameters of a network in one file that says which network they are of."""
 
 import importlib.metadata
+import json
 import os
 from typing import Any
 
@@ -26,8 +27,10 @@ def save_params(path: str | os.PathLike[str], network: Network, params: Params, 
     facts: anything else that the file shall say, as JSON holds it. With `sizes` and `activation`, those of an `mlp`,
         `load_mlp` rebuilds the network from the file.
 
-    Raises `BadInput` where these are not parameters of that network, in one float type, or the file cannot be written.
+    Raises `BadInput` where these are not parameters of that network, in one float type; where the facts describe
+    another network, or JSON cannot hold them; and where the file cannot be written.
     """
+    _check_facts(facts, network)
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(params).items()}
     about = {
         **facts,
@@ -52,8 +55,19 @@ def load_params(path: str | os.PathLike[str], network: Network) -> Params:
     _check(arrays, network, about["dtype"], str(path))
     leaves = [jnp.asarray(arrays[name]) for name in by_path(network.params_like)]
     if any(leaf.dtype != about["dtype"] for leaf in leaves):
-        raise BadInput(f"{path} holds {about['dtype']}, which JAX would round: load it under jax.enable_x64(True)")
+        needed = "load it under jax.enable_x64(True), or run a script with JAX_ENABLE_X64=1"
+        raise BadInput(f"{path} holds {about['dtype']}, which JAX would round: {needed}")
     return jax.tree.unflatten(jax.tree.structure(network.params_like), leaves)
+
+
+def describe_params(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the file says of itself, before anything is made of it: `network`, `dtype`, `jaxprop`, and its facts.
+
+    For whoever must know first: parameters in float64 need `jax.enable_x64(True)` before they are loaded.
+
+    Raises `BadInput` where the file is missing, damaged or of another kind.
+    """
+    return _read(path)[1]
 
 
 def load_mlp(path: str | os.PathLike[str]) -> tuple[Network, Params]:
@@ -77,6 +91,28 @@ def _read(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
         older = " (it has those of an older version)" if {"sizes", "activation"} <= about.keys() else ""
         raise BadInput(f"{path} does not name its network{older}: name a file of jaxprop.save_params, or train again")
     return arrays, about
+
+
+def _check_facts(facts: dict[str, Any], network: Network) -> None:
+    """Raises `BadInput` where a fact cannot stand in the file, or is not true of the network."""
+    for name, fact in facts.items():
+        if name in ("dtype", "jaxprop"):
+            raise BadInput(f"{name} is given as a fact: the file says that by itself, so choose another name")
+        try:
+            json.dumps(fact, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            expected = "expected what JSON holds: text, finite numbers of Python's own, lists, dicts, True, False, None"
+            raise BadInput(f"the fact {name} is a {type(fact).__name__} ({error}): {expected}") from error
+    described = facts.keys() & {"sizes", "activation"}
+    if len(described) == 1:
+        raise BadInput(
+            f"{described.pop()} is given alone: an mlp is described by sizes and activation, give both or none"
+        )
+    if described:
+        given = f"sizes {facts['sizes']} and activation {facts['activation']!r}"
+        meant = mlp(facts["sizes"], facts["activation"])
+        if repr(meant) != repr(network):
+            raise BadInput(f"{given} describe {meant}, and this is {network}: leave them out, and use load_params")
 
 
 def _check(arrays: Arrays, network: Network, dtype: str, given: str) -> None:

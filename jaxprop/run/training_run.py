@@ -21,6 +21,7 @@ class Task(NamedTuple):
 
     fitting: Fitting
     score: Callable[[Params], tuple[Scores, Scores]]  # on the examples to train on, and on others
+    others: str  # which ones those are, "test" or "validation": the scores are named so in each row
     diagnose: Callable[[NonFinite, Trail], tuple[State, Diagnosis]]
     steps: int  # in an epoch
     total: int  # steps in all
@@ -79,13 +80,13 @@ def _after(task: Task, here: Checkpoint, state: State, metrics: Metrics) -> Chec
     seconds = here.seconds + metrics.seconds
     if metrics.step % task.steps:
         return here._replace(state=state, step=metrics.step, seconds=seconds)
-    on_train, on_test = task.score(state.params)
+    on_train, on_others = task.score(state.params)
     row = {
         "epoch": metrics.epoch,
         "train_cost": float(on_train.cost),
-        "test_cost": float(on_test.cost),
+        f"{task.others}_cost": float(on_others.cost),
         "train_accuracy": float(on_train.accuracy),
-        "test_accuracy": float(on_test.accuracy),
+        f"{task.others}_accuracy": float(on_others.accuracy),
         "seconds": seconds,
     }
     # Parameters can be so large that they are finite and what they answer is not.

@@ -55,6 +55,21 @@ def test_a_label_that_is_no_digit_is_a_target_of_zeros_until_somebody_looks(labe
         check_examples(Examples(IMAGES, labels))
 
 
+@pytest.mark.parametrize("brightest", [1, 16])
+def test_images_in_sixteenths_or_black_and_white_are_refused_with_what_makes_them_grey(brightest):
+    images = (IMAGES % (brightest + 1)).astype(np.uint8)
+    with pytest.raises(
+        BadInput, match=f"the brightest pixel of all images is {brightest}: expected .* up to 255"
+    ) as bad:
+        check_examples(Examples(images, LABELS))
+    assert str(bad.value).endswith(f"such as (images * (255 / {brightest})).astype('uint8')")
+    mended = (images * (255 / brightest)).astype("uint8")
+    check_examples(Examples(mended, LABELS))
+    assert mended.max() == 255
+    for fine in (IMAGES % 18, 0 * IMAGES):
+        check_examples(Examples(fine, LABELS))
+
+
 BAD_KINDS = [
     ((IMAGES.astype(np.float32), LABELS), "images are float32: expected uint8 grey levels, 0 to 255"),
     ((IMAGES[:0], LABELS[:0]), r"images have shape \(0, 28, 28\): expected .* N at least 1"),

@@ -152,6 +152,23 @@ def test_data_that_cannot_be_trained_on_are_refused_before_the_first_step(data, 
         next(jp.fit(epoch, jp.State((), ()), data, key=KEY, batch_size=2, epochs=1))
 
 
+@pytest.mark.parametrize(
+    ("epoch", "given"),
+    [
+        (lambda state, data, rows: state, "a pair of tuple and tuple"),  # a State, which is a pair
+        (lambda state, data, rows: (state, jnp.zeros(3)), "a pair of State and ArrayImpl"),
+        (lambda state, data, rows: None, "a NoneType"),
+        (lambda state, data, rows: (state, jnp.zeros(3), jnp.array(True)), "a tuple"),
+    ],
+)
+def test_an_epoch_that_returns_no_outcome_is_told_what_to_return(epoch, given):
+    fitting = jp.fit(epoch, jp.State((), ()), (np.ones((6, 2)), np.ones(6)), key=KEY, batch_size=2, epochs=1)
+    with pytest.raises(
+        jp.BadInput, match=rf"epoch returned {given}: expected \(state, jaxprop\.Outcome\(costs, finite\)"
+    ):
+        next(fitting)
+
+
 def test_data_of_ones_own_are_as_many_arrays_as_the_batch_is_made_of():
     """Three of them, of other shapes and types; labels of one's own are not held against ten digits."""
     seen = []

@@ -15,7 +15,7 @@ from jaxprop.errors import BadInput
 from jaxprop.files import load_arrays, save_arrays
 from jaxprop.layers import dense, elementwise, flatten, relu, tanh
 from jaxprop.networks import Activation, Network, mlp
-from jaxprop.run.parameters import load_mlp, load_params, save_params
+from jaxprop.run.parameters import describe_params, load_mlp, load_params, save_params
 from jaxprop.verify.comparison import by_path
 
 SIZES = (5, 4, 3)
@@ -122,6 +122,46 @@ def test_facts_of_ones_own_are_kept_beside_it(tmp_path):
     assert (about["epochs"], about["note"], about["network"]) == (3, "é", repr(NETWORK))
 
 
+LINEAR = Network((dense(4, gain=2**0.5), relu(), dense(3)), (5,))
+
+
+@pytest.mark.parametrize(
+    ("network", "facts", "message"),
+    [
+        (
+            LINEAR,
+            {"sizes": SIZES, "activation": "relu"},
+            r"describe Network\(\[dense\(4, gain=1.414\), relu, dense\(3\), sigmoid\]",
+        ),
+        (
+            NETWORK,
+            {"sizes": SIZES, "activation": "tanh"},
+            r"'tanh' describe Network\(.*, and this is Network\(.*: leave",
+        ),
+        (NETWORK, {"sizes": (5, 3), "activation": "sigmoid"}, r"sizes \(5, 3\) and activation 'sigmoid' describe"),
+        (NETWORK, {"sizes": (5, -3), "activation": "sigmoid"}, r"sizes are \(5, -3\): expected"),
+        (NETWORK, {"sizes": SIZES}, "sizes is given alone: .* give both or none"),
+        (NETWORK, {"activation": "sigmoid"}, "activation is given alone"),
+        (NETWORK, {"seen": {1, 2}}, "the fact seen is a set .*: expected what JSON holds"),
+        (NETWORK, {"rate": np.float32(0.5)}, "the fact rate is a float32 "),
+        (NETWORK, {"cost": float("nan")}, "the fact cost is a float .*: expected what JSON holds: .* finite numbers"),
+        (NETWORK, {"dtype": "float32"}, "dtype is given as a fact: the file says that by itself"),
+    ],
+)
+def test_facts_that_are_not_true_of_the_network_or_cannot_be_written_are_refused(tmp_path, network, facts, message):
+    """A network with linear outputs has the shapes of one with sigmoids, and would come back as that."""
+    with pytest.raises(BadInput, match=message):
+        save_params(tmp_path / "params.npz", network, some_params(network), **facts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_says_what_it_holds_before_it_is_loaded(tmp_path):
+    with jax.enable_x64(True):
+        save_params(tmp_path / "params.npz", NETWORK, some_params(), **FACTS, dataset="digits")
+    said = describe_params(tmp_path / "params.npz")
+    assert (said["dtype"], said["dataset"], said["sizes"]) == ("float64", "digits", [5, 4, 3])
+
+
 def test_the_same_parameters_give_the_same_file(path, tmp_path):
     save_params(tmp_path / "again.npz", NETWORK, some_params(), activation="sigmoid", sizes=list(SIZES))
     assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
@@ -136,7 +176,9 @@ def test_float64_comes_back_where_it_is_enabled_and_is_not_rounded_where_it_is_n
         loaded = load_params(tmp_path / "params.npz", NETWORK)
         assert same(loaded, params)
         assert loaded[0].W.dtype == jnp.float64
-    with pytest.raises(BadInput, match=r"holds float64, which JAX would round: load it under jax.enable_x64\(True\)"):
+    with pytest.raises(
+        BadInput, match=r"holds float64, which .* jax.enable_x64\(True\), or run a script with JAX_ENABLE_X64=1"
+    ):
         load_params(tmp_path / "params.npz", NETWORK)
 
 

@@ -41,7 +41,9 @@ def state_after(step: int) -> jp.State:
     return jp.State(jnp.asarray(step), ())
 
 
-def some_task(clock: Clock, steps_per_call=1, seconds=lambda: 1.0, bad_step=None, worth=lambda step: 0.5) -> Task:
+def some_task(
+    clock: Clock, steps_per_call=1, seconds=lambda: 1.0, bad_step=None, worth=lambda step: 0.5, others="test"
+) -> Task:
     """Training that counts its steps. A call takes so many seconds of the clock, and one step may go wrong."""
 
     def fitting(state, begin):
@@ -63,7 +65,7 @@ def some_task(clock: Clock, steps_per_call=1, seconds=lambda: 1.0, bad_step=None
         step = bad_step or failure.metrics.step
         return state_after(step - 1), Answer(step)
 
-    return Task(fitting, score, diagnose, STEPS, TOTAL)  # pyright: ignore[reportArgumentType]
+    return Task(fitting, score, others, diagnose, STEPS, TOTAL)  # pyright: ignore[reportArgumentType]
 
 
 def start(step: int = 0) -> Checkpoint:
@@ -97,6 +99,12 @@ def test_a_run_ends_with_a_checkpoint_and_a_row_for_each_epoch(clock, tmp_path):
             for i in range(1, 5)
         ]
     )
+
+
+def test_the_scores_are_named_after_the_examples_that_they_are_of(clock, tmp_path):
+    here, _ = go(some_task(clock, others="validation"), tmp_path)
+    names = {"epoch", "train_cost", "validation_cost", "train_accuracy", "validation_accuracy", "seconds"}
+    assert all(row.keys() == names for row in here.rows)
 
 
 def test_every_0_saves_after_each_call_before_it_is_reported(clock, tmp_path):
