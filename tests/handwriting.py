@@ -1,18 +1,25 @@
 """Drawings of digits in fourteen kinds, by strokes of our own: what people draw, scan and photograph.
 
-`uv run tests/handwriting.py runs/train/<your run>` says how a network trained on MNIST reads 140 of them, kind by kind,
-and leaves a sheet with every drawing beside what the network saw of it.
+`uv run tests/handwriting.py runs/train/<your run> SEED` says how a network trained on MNIST reads 140 of them, kind by
+kind, and leaves runs/handwriting.png: every drawing, and beside it what the network saw.
 """
 
 import io
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
+
+import jaxprop as jp
+from jaxprop.data.drawings import Picture, read_drawing
+from jaxprop.files import make_folder, write_atomically
+from predict import is_certain
 
 Stroke = Float[np.ndarray, "N 2"]  # points (x, y), y downwards; a digit is about 1 high
 Grey = UInt8[np.ndarray, "H W"]
@@ -331,3 +338,72 @@ KINDS: tuple[Callable[[int, np.random.Generator], Image.Image], ...] = (
     *(thin, thick, inverted, off_centre, small, photographed, shadowed, transparent, filling_the_frame),
     *(dust, table_edge, squared_paper, noise, two_digits),
 )
+
+
+# How they are read
+
+Outcome = Literal["right", "not sure", "wrong"]
+Outputs = Callable[[Picture], Float[np.ndarray, " 10"]]  # of a network
+
+
+class Reading(NamedTuple):
+    """What became of one drawing."""
+
+    kind: str
+    drawing: Image.Image
+    seen: Picture | None  # None where it was refused with a sentence
+    outcome: Outcome
+
+
+def read_all(outputs: Outputs, seed: int) -> Iterator[Reading]:
+    """One drawing of each digit in each kind, and how a network reads them from files, as `predict.py` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "drawing.png"
+        for number, kind in enumerate(KINDS):
+            rng = np.random.default_rng([seed, number])
+            for digit in range(10):
+                drawing = kind(digit, rng)
+                drawing.save(path, compress_level=1)
+                right = None if kind is two_digits else digit
+                yield Reading(kind.__name__, drawing, *_read(path, outputs, right))
+
+
+def _read(path: Path, outputs: Outputs, right: int | None) -> tuple[Picture | None, Outcome]:
+    try:
+        seen = read_drawing(path)
+    except jp.BadInput:
+        return None, "not sure"
+    answer = outputs(seen)
+    if not is_certain(answer):
+        return seen, "not sure"
+    return seen, "right" if answer.argmax() == right else "wrong"
+
+
+def contact_sheet(readings: list[Reading]) -> Image.Image:
+    """Every drawing, ten to a row, and beside it what the network saw; nothing where it was refused."""
+    wide, high = 220, 110
+    sheet = Image.new("RGB", (10 * wide, len(readings) // 10 * high), (90, 90, 140))
+    for i, reading in enumerate(readings):
+        x, y = i % 10 * wide, i // 10 * high
+        small = reading.drawing.convert("RGBA")
+        small.thumbnail((120, high - 4))
+        sheet.paste(small, (x, y), small)
+        if reading.seen is not None:
+            sheet.paste(Image.fromarray(reading.seen).resize((84, 84), Image.Resampling.NEAREST), (x + 126, y + 12))
+    return sheet
+
+
+def main(run: str, seed: str = "0") -> None:
+    network, params = jp.load_mlp(Path(run) / "params.npz")
+    readings = list(read_all(lambda seen: np.asarray(network.apply(params, seen.reshape(-1) / 255.0)), int(seed)))
+    for kind in KINDS:
+        outcomes = Counter(reading.outcome for reading in readings if reading.kind == kind.__name__)
+        shown = ", ".join(f"{outcome} {outcomes[outcome]}" for outcome in ("right", "not sure", "wrong"))
+        print(f"{kind.__name__.replace('_', ' '):18} {shown}")
+    make_folder("runs")
+    write_atomically("runs/handwriting.png", lambda file: contact_sheet(readings).save(file, "PNG"))
+    print("drawings and what the network saw: runs/handwriting.png")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections import Counter
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import jaxprop as jp
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.data.drawings import as_mnist, frame, read_drawing
 from jaxprop.errors import BadInput
+from tests import handwriting
 
 # A hook, dark on light: like none of its own rotations or mirror images.
 HOOK = np.full((120, 160), 255, np.uint8)
@@ -105,43 +107,56 @@ def photographed(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def trained_on(dataset: Dataset, epochs: int):
-    """A function from N pictures to the N answers of a network that is trained here, in seconds."""
+    """A function from N pictures to the (N, 10) outputs of a network that is trained here, in seconds."""
     network, optimizer = jp.mlp((784, 16, 16, 10)), optax.sgd(2.0)
     epoch = jax.jit(jp.make_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer), jp.as_batch))
     state = jp.init_state(network.init(jax.random.key(0)), optimizer)
     *_, (state, _) = jp.fit(epoch, state, dataset.train, key=jax.random.key(1), batch_size=100, epochs=epochs)
-    outputs = jax.jit(jax.vmap(lambda picture: network.apply(state.params, picture.reshape(-1) / 255)))
-    return lambda pictures: np.asarray(outputs(pictures)).argmax(axis=1)
+    return jax.jit(jax.vmap(lambda picture: network.apply(state.params, picture.reshape(-1) / 255)))
 
 
-def share_of_answers_kept(answers, digits, change) -> float:
+def share_of_answers_kept(outputs, digits, change) -> float:
     """How many of the digits are answered as before when they lie on a canvas, changed, and are read from there."""
     rng = np.random.default_rng(0)
     read = np.stack([as_mnist(change(on_canvas(digit, rng), rng)) for digit in np.asarray(digits)])
-    return float((answers(digits) == answers(read)).mean())
+    return float((outputs(digits).argmax(axis=1) == outputs(read).argmax(axis=1)).mean())
 
 
 @pytest.fixture(scope="module")
-def digits_answers():
+def digits_outputs():
     return trained_on(load_dataset("digits"), epochs=200)
 
 
 @pytest.fixture(scope="module")
-def mnist_answers(mnist):
-    return trained_on(mnist, epochs=2)
+def mnist_outputs(mnist):
+    return trained_on(mnist, epochs=8)
 
 
 changes = pytest.mark.parametrize("change", [lambda canvas, _: canvas, photographed], ids=["clean", "photographed"])
 
 
 @changes
-def test_test_digits_on_a_canvas_keep_their_answers(digits_answers, change):
-    assert share_of_answers_kept(digits_answers, load_dataset("digits").test.images[::3], change) >= 0.9
+def test_test_digits_on_a_canvas_keep_their_answers(digits_outputs, change):
+    assert share_of_answers_kept(digits_outputs, load_dataset("digits").test.images[::3], change) >= 0.9
 
 
 @changes
-def test_mnist_on_a_canvas_keeps_its_answers(mnist, mnist_answers, change):
-    assert share_of_answers_kept(mnist_answers, mnist.test.images[:100], change) >= 0.9
+def test_mnist_on_a_canvas_keeps_its_answers(mnist, mnist_outputs, change):
+    assert share_of_answers_kept(mnist_outputs, mnist.test.images[:100], change) >= 0.9
+
+
+def test_of_140_drawings_few_are_answered_wrongly_and_nearly_all_rightly(mnist_outputs):
+    """Whatever the light, the paper and the pen: less than 3 in 100 wrongly with certainty, and two digits never.
+
+    What is asked for is 90 of 100 rightly or not surely. 95 are read rightly and surely here: five networks that were
+    trained for 30 epochs read 98 to 99, this one was trained for 8.
+    """
+    readings = list(handwriting.read_all(lambda seen: np.asarray(mnist_outputs(seen[None]))[0], seed=0))
+    assert len(readings) == 140
+    one_digit = Counter(reading.outcome for reading in readings if reading.kind != "two_digits")
+    assert one_digit["wrong"] < 0.03 * 130
+    assert one_digit["right"] >= 0.95 * 130
+    assert {reading.outcome for reading in readings if reading.kind == "two_digits"} == {"not sure"}
 
 
 def test_a_long_tail_is_not_cut_off():
