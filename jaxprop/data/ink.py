@@ -188,14 +188,14 @@ def one_figure(mask: Mask) -> Mask:
 
 
 def _fall_apart(parts: list[Part], height: int) -> bool:
-    """Whether a straight line, down or across, parts them into two that are both at least 0.4 of the whole height."""
+    """Whether a straight line, down or across, parts them into two that are both at least 0.3 of the whole height."""
     for spans in ([part.columns for part in parts], [part.rows for part in parts]):
         order = sorted(range(len(parts)), key=lambda i: spans[i].start)
         for i in range(1, len(parts)):
             before, after = order[:i], order[i:]
             if max(spans[j].stop for j in before) <= spans[after[0]].start:
                 heights = [length(_span([parts[j].rows for j in side])) for side in (before, after)]
-                if min(heights) >= 0.4 * height:
+                if min(heights) >= 0.3 * height:
                     return True
     return False
 

@@ -84,13 +84,17 @@ def _check(path: str | os.PathLike[str], image: Image.Image) -> None:
 def _shrunk(image: Image.Image) -> Image.Image:
     """Grey and alpha, at most 1024 pixels a side. Made in strips, so that no second copy of a large picture is made."""
     factor = max(1, max(image.size) // LARGEST)
+    # Numbers of colours, and a colour that stands for nothing, have no average.
+    expand = image.mode in ("1", "P", "PA") or "transparency" in image.info
     shrunk = Image.new("LA", (-(-image.width // factor), -(-image.height // factor)))
     for top in range(0, shrunk.height, STRIP):
         bottom = min((top + STRIP) * factor, image.height)
         strip = image.crop((0, top * factor, image.width, bottom))
         if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255 and not scale
             strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
-        shrunk.paste(strip.convert("RGBA").convert("LA").reduce(factor), (0, top))
+        if expand:
+            strip = strip.convert("RGBA")
+        shrunk.paste(strip.reduce(factor).convert("RGBA").convert("LA"), (0, top))
     shrunk.thumbnail((LARGEST, LARGEST))
     return shrunk
 
