@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
@@ -45,7 +46,11 @@ HANDS: dict[int, list[list[Stroke]]] = {
     0: [
         [bend((0.5, 0), (0.2, 0.2), (0.13, 0.6), (0.35, 0.97), (0.65, 0.93), (0.85, 0.5), (0.75, 0.12), (0.5, 0))],
         [bend((0.65, 0.02), (0.4, 0.15), (0.22, 0.6), (0.3, 0.97), (0.55, 0.9), (0.75, 0.45), (0.72, 0.1), (0.6, 0))],
-        [bend((0.55, 0.05), (0.2, 0.12), (0.05, 0.5), (0.25, 0.95), (0.7, 0.95), (0.95, 0.5), (0.75, 0.1), (0.4, 0.03))],
+        [
+            bend(
+                (0.55, 0.05), (0.2, 0.12), (0.05, 0.5), (0.25, 0.95), (0.7, 0.95), (0.95, 0.5), (0.75, 0.1), (0.4, 0.03)
+            )
+        ],
     ],
     1: [
         [straight((0.5, 0), (0.5, 1))],
@@ -104,9 +109,24 @@ HANDS: dict[int, list[list[Stroke]]] = {
         ],
     ],
     6: [
-        [bend((0.65, 0), (0.35, 0.3), (0.2, 0.68), (0.38, 0.98), (0.68, 0.92), (0.72, 0.66), (0.48, 0.56), (0.24, 0.72))],
+        [
+            bend(
+                (0.65, 0),
+                (0.35, 0.3),
+                (0.2, 0.68),
+                (0.38, 0.98),
+                (0.68, 0.92),
+                (0.72, 0.66),
+                (0.48, 0.56),
+                (0.24, 0.72),
+            )
+        ],
         [bend((0.5, 0), (0.25, 0.4), (0.22, 0.8), (0.45, 1), (0.72, 0.85), (0.68, 0.62), (0.42, 0.6), (0.24, 0.78))],
-        [bend((0.75, 0.03), (0.4, 0.2), (0.15, 0.62), (0.3, 0.97), (0.65, 0.95), (0.8, 0.7), (0.55, 0.55), (0.2, 0.72))],
+        [
+            bend(
+                (0.75, 0.03), (0.4, 0.2), (0.15, 0.62), (0.3, 0.97), (0.65, 0.95), (0.8, 0.7), (0.55, 0.55), (0.2, 0.72)
+            )
+        ],
     ],
     7: [
         [straight((0.12, 0.06), (0.82, 0.05), (0.45, 1))],
@@ -395,7 +415,9 @@ def contact_sheet(readings: list[Reading]) -> Image.Image:
 
 def main(run: str, seed: str = "0") -> None:
     network, params = jp.load_mlp(Path(run) / "params.npz")
-    readings = list(read_all(lambda seen: np.asarray(network.apply(params, seen.reshape(-1) / 255.0)), int(seed)))
+    readings = list(
+        read_all(lambda seen: np.asarray(network.apply(params, jnp.asarray(seen.reshape(-1) / 255))), int(seed))
+    )
     for kind in KINDS:
         outcomes = Counter(reading.outcome for reading in readings if reading.kind == kind.__name__)
         shown = ", ".join(f"{outcome} {outcomes[outcome]}" for outcome in ("right", "not sure", "wrong"))

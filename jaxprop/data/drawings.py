@@ -80,4 +80,3 @@ def _first_edge(profile: Float[np.ndarray, " n"], pixel: float) -> float:
     """Where the frame begins along one axis: the centre of mass in the middle, or as near as keeps all ink inside."""
     mass = np.average(np.arange(len(profile)) + 0.5, weights=profile)
     return float(np.clip(mass - MIDDLE * pixel, len(profile) - SIDE * pixel, 0))
-

@@ -4,7 +4,7 @@ In four steps: the paper's brightness is estimated everywhere, and what is darke
 connected parts; one part is the figure, with those that belong to it; and a thin pen is widened.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -17,8 +17,8 @@ Levels = Float[np.ndarray, "H W"]
 Mask = Bool[np.ndarray, "H W"]
 
 FAINTEST = 20  # grey levels between paper and pen; below lies what JPEG and a camera's noise make of blank paper
-# Of the pen's contrast: a pixel with less is no ink. The first that leaves one figure is taken, because the lowest keeps
-# the soft edges of strokes, and a higher one is needed where the paper is ruled.
+# Of the pen's contrast: a pixel with less is no ink. The first that leaves one figure is taken: the lowest keeps the
+# soft edges of strokes, and a higher one is needed where the paper is ruled.
 SHARES = (0.2, 0.35, 0.5, 0.65)
 # Of the shorter side: darker places that are narrower can be strokes, wider ones belong to the paper, such as shadows.
 # The second is tried where the first finds nothing that stands out.
@@ -27,7 +27,9 @@ CLEAR = 0.85  # of the figure's surroundings must be nearer to the paper than to
 THINNEST = 1 / 11  # of the figure's longer side, as wide as the strokes of most digits of MNIST
 NOISY = 2  # grey levels, standard deviation; what is below needs no smoothing
 BLUR = 1  # pixel, standard deviation
+DARKEST = 64  # grey level of paper: below, a camera's whole levels are too coarse for fractions of them
 NEAR = 3  # pixels from the figure, or a thirtieth of it if that is more, beyond soft edges: there must be paper
+NOT_CLEAR = "what is drawn cannot be told from what lies around it: draw one digit on plain paper, in even light"
 ALL_AROUND = np.ones((3, 3), bool)  # a pixel has eight neighbours
 
 
@@ -73,7 +75,7 @@ def find_ink(grey: Grey) -> Grey:
     Uneven light, shadows, specks, rulings fainter than the pen, and what lies along the rim are left out. A pen thinner
     than an eleventh of the figure is widened to that. What comes back is cut out around the figure.
 
-    Raises `BadInput` where nothing is drawn, more than one figure, or nothing that can be told from what lies around it.
+    Raises `BadInput` where nothing is drawn, or more than one figure, or what cannot be told from what lies around it.
     """
     picture = denoised(grey)
     negative = Picture(255 - picture.levels, 255 - picture.calm, picture.noise)
@@ -86,7 +88,7 @@ def find_ink(grey: Grey) -> Grey:
         first = dark
     complaint = None
     for found in (first, *(stands_out(picture, window) for window in WINDOWS[1:])):
-        for share in SHARES:
+        for share in SHARES if found.pen else ():
             try:
                 figure = one_figure(found.contrast > max(found.faintest, share * found.pen))
             except BadInput as error:
@@ -94,9 +96,7 @@ def find_ink(grey: Grey) -> Grey:
                 continue
             if clearness(figure, found) >= CLEAR:
                 return widened(ink_of(figure, found, share, picture.noise), figure)
-    raise complaint or BadInput(
-        "what is drawn cannot be told from what lies around it: draw one digit on plain paper, in even light"
-    )
+    raise complaint or BadInput(NOT_CLEAR)
 
 
 def denoised(grey: Grey) -> Picture:
@@ -124,8 +124,8 @@ def stands_out(picture: Picture, window: float) -> Found:
     is the fraction that is missing, and is the same in the sun and in the shade.
     """
     size = max(3, round(window * min(picture.levels.shape)))
-    background = np.maximum(ndimage.grey_closing(picture.calm, size), 1)
-    contrast = 255 * (1 - picture.levels / background)
+    background = ndimage.grey_closing(picture.calm, size)
+    contrast = 255 * (background - picture.levels) / np.maximum(background, DARKEST)
     contrast -= np.median(contrast)
     faintest = max(FAINTEST, 5 * picture.noise)
     above = contrast[contrast > faintest]
@@ -148,10 +148,10 @@ def likeness_to_ink(found: Found) -> tuple[bool, bool, int]:
 
 def parts_of(mask: Mask) -> tuple[Int[np.ndarray, "H W"], list[Part]]:
     """The connected parts, and an array that has the number of its part at each pixel, and 0 outside of all."""
-    labels, count = ndimage.label(mask, ALL_AROUND)
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(mask, ALL_AROUND))
     rim = np.bincount(np.concatenate(rim_of(labels)), minlength=count + 1)
     boxes = ndimage.find_objects(labels)
-    return labels, [Part(i, *boxes[i - 1], int(rim[i])) for i in range(1, count + 1)]
+    return labels, [Part(i, box[0], box[1], int(rim[i])) for i, box in enumerate(boxes, start=1) if box is not None]
 
 
 def main_part(parts: list[Part], shape: tuple[int, ...]) -> Part:
@@ -178,6 +178,8 @@ def one_figure(mask: Mask) -> Mask:
     # A digit that was cut out along its ink reaches the rim in six places at most, squared paper in many more.
     if len(kept) > 4 or _runs(labels == main.number) > 6:
         raise BadInput("there is structure all over the picture: expected one digit; cut the picture out around it")
+    if main.at_rim > main.extent:  # no stroke, but the dark end of a slope of light, or a table and nothing else
+        raise BadInput(NOT_CLEAR)
     rows, columns = _span([part.rows for part in kept]), _span([part.columns for part in kept])
     if _fall_apart(kept, length(rows)):
         raise BadInput("more than one figure is drawn: expected one digit; cut the picture out around it")
@@ -209,7 +211,9 @@ def clearness(figure: Mask, found: Found) -> float:
     away = max(NEAR, round(longer / 30))
     box = around(figure, away)
     figure, levels, background = figure[box], found.levels[box], found.background[box]
-    distance, nearest = ndimage.distance_transform_edt(~figure, return_indices=True)
+    distance, nearest = cast(
+        tuple[np.ndarray, np.ndarray], ndimage.distance_transform_edt(~figure, return_indices=True)
+    )
     ring = (distance > away - 1) & (distance <= away)
     row, column = (index[ring] for index in nearest)
     halfway = (levels[row, column] + background[row, column]) / 2
@@ -238,14 +242,14 @@ def widened(ink: Levels, figure: Mask) -> Grey:
     """
     box = around(figure, 1)
     figure, ink = np.pad(figure[box], 1), np.pad(ink[box], 1)
-    inside = ndimage.distance_transform_edt(figure)
+    inside = cast(np.ndarray, ndimage.distance_transform_edt(figure))
     width = 4 * inside[figure].mean() - 1  # in pixels: the distance of the outermost one is 1, and not 1/2
     longer = max(np.count_nonzero(figure.any(axis)) for axis in (0, 1))
     missing = (THINNEST * longer - width) / 2
     if missing > 0:
         room = int(np.ceil(missing))
         figure, ink = np.pad(figure, room), np.pad(ink, room)
-        away = ndimage.distance_transform_edt(~figure)
+        away = cast(np.ndarray, ndimage.distance_transform_edt(~figure))
         ink = np.maximum(ink, ink.max() * np.clip(missing + 1 - away, 0, 1))
     return np.rint(ink).astype(np.uint8)
 

@@ -131,7 +131,7 @@ def test_a_thin_pen_is_widened_and_a_thick_one_is_not():
 
 
 def test_noise_is_measured_and_clean_pictures_are_not_smoothed():
-    """To a tenth: the median of 76,800 pixels is sharper, but levels are whole numbers. Smoothing leaves 0.282 of it."""
+    """To a tenth: the median of 76,800 pixels is sharper, but levels are whole numbers. Smoothing leaves 0.282."""
     clean = with_a_seven(paper())
     np.testing.assert_array_equal(denoised(clean).levels, clean)
     assert denoised(clean).noise == 0
@@ -176,12 +176,17 @@ def half_in_the_shade() -> np.ndarray:
     return np.where(np.arange(W) + 0.3 * np.arange(H)[:, None] < 180, 90, 220).astype(np.uint8)
 
 
+def slope_of_light() -> np.ndarray:
+    return np.tile(np.linspace(0, 255, W), (H, 1)).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("picture", "complaint"),
     [
         (paper, "the picture is blank"),
         (nothing_but_noise, "blank|structure all over|cannot be told"),
         (half_in_the_shade, "blank|cannot be told|wider than any digit"),
+        (slope_of_light, "cannot be told"),
         (two, "more than one figure is drawn"),
         (one_above_the_other, "more than one figure is drawn"),
         (a_word, "there is structure all over the picture"),

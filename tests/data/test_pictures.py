@@ -66,7 +66,7 @@ def test_a_picture_of_10000_x_10000_takes_less_than_300_mb(tmp_path):
 
 
 def test_a_progressive_jpeg_is_counted_with_the_coefficients_of_all_its_pixels(tmp_path):
-    """7,000 x 7,000 x 3 coefficients of 2 bytes: 294 MB, which shrinking does not save, and 12 for the shrunk pixels."""
+    """7,000 x 7,000 x 3 coefficients of 2 bytes: 294 MB, which shrinking does not save, and 12 for what is shrunk."""
     Image.new("RGB", (7000, 7000)).save(tmp_path / "progressive.jpg", progressive=True)
     with pytest.raises(BadInput, match="is 7,000 x 7,000 pixels, which take 306,250,000 bytes"):
         read_grey(tmp_path / "progressive.jpg")
