@@ -203,7 +203,7 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
         facts = {"made_by": here.config["network"]}
     else:
         facts = {"sizes": problem.sizes, "activation": options.activation}
-    jp.save_params(path, problem.network, here.state.params, **facts)
+    jp.save_params(path, problem.network, here.state.params, dataset=options.dataset, **facts)
 
 
 def what_decides(config: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ ALLOWED = {
 OTHERS = {
     **{room: {"jax", "jaxtyping", "optax"} for room in HEART},
     "files": {"numpy", "platformdirs"},
-    "data": {"jax", "jaxtyping", "numpy", "PIL", "requests", "sklearn", "tensorflow_datasets"},
+    "data": {"jax", "jaxtyping", "numpy", "PIL", "requests", "scipy", "sklearn", "tensorflow_datasets"},
     "verify": {"jax", "jaxtyping", "numpy", "rich"},
     "testing": {"jax"},
     "run": {"jax", "jaxtyping", "numpy", "optax"},
@@ -247,7 +247,8 @@ def test_the_public_names_are_there_once_and_in_order():
 def test_importing_jaxprop_imports_no_plots_and_no_catalogues_and_starts_no_device(tmp_path):
     program = """
 import sys, jaxprop
-print([name for name in ("matplotlib", "sklearn", "tensorflow_datasets", "PIL", "requests") if name in sys.modules])
+heavy = ("matplotlib", "sklearn", "scipy.ndimage", "tensorflow_datasets", "PIL", "requests")
+print([name for name in heavy if name in sys.modules])
 import jax._src.xla_bridge as bridge
 print(bridge.backends_are_initialized())
 """

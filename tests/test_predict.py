@@ -16,6 +16,7 @@ import predict
 from jaxprop.data.datasets import load_dataset
 from lab.common import run
 from lab.user_code import load_function
+from tests import handwriting
 
 SIZES = (784, 16, 16, 10)
 NETWORK = jp.mlp(SIZES)
@@ -30,9 +31,9 @@ def saved(tmp_path_factory) -> Path:
     return path
 
 
-def save(path: Path, sizes: tuple[int, ...], params) -> None:
+def save(path: Path, sizes: tuple[int, ...], params, dataset: str = "digits") -> None:
     """As `train.py` leaves them."""
-    jp.save_params(path, jp.mlp(sizes), params, sizes=sizes, activation="sigmoid")
+    jp.save_params(path, jp.mlp(sizes), params, sizes=sizes, activation="sigmoid", dataset=dataset)
 
 
 def ask(*arguments: object) -> int:
@@ -49,12 +50,13 @@ def test_a_test_digit_is_answered_with_ten_activations_and_the_right_answer(save
     assert ask(saved, "--test-index", k) == 0
     test = load_dataset("digits").test
     expected = answer_to(np.asarray(test.images[k]))
-    backend, *bars, answer, right = capsys.readouterr().out.splitlines()
+    backend, trained_on, *bars, answer, right = capsys.readouterr().out.splitlines()
     assert backend.startswith("backend ")
+    assert trained_on == "trained on: digits"
     assert [(bar.split()[0], bar.split()[-1]) for bar in bars] == [
         (str(digit), f"{activation:.4f}") for digit, activation in enumerate(expected)
     ]
-    assert answer == f"answer: {expected.argmax()}"
+    assert answer == predict.verdict(expected, known=True)
     assert right == f"right answer: {test.labels[k]}"
 
 
@@ -73,8 +75,9 @@ def test_bars_of_outputs_outside_of_0_to_1_start_at_0(capsys):
     assert all(not line[:27].strip() and line[28:].strip() for line in lines[6:])
 
 
-def test_a_drawing_is_answered_as_the_digit_that_it_shows(saved, tmp_path, capsys):
-    """The whole way through the program: a file on the disk, dark on light, six hundred pixels wide."""
+def test_a_drawing_is_answered_as_the_digit_that_it_shows(tmp_path):
+    """The whole way through the program: a file on the disk, dark on light, six hundred pixels wide; a run folder."""
+    save(tmp_path / "params.npz", SIZES, PARAMS, dataset="mnist")
     digits = np.asarray(load_dataset("digits").test.images)
     canvas = Image.new("L", (640, 480), 235)
     canvas.paste(0, (150, 20), Image.fromarray(digits[3]).resize((420, 420), Image.Resampling.BICUBIC))
@@ -82,11 +85,82 @@ def test_a_drawing_is_answered_as_the_digit_that_it_shows(saved, tmp_path, capsy
     picture = predict.read_drawing(tmp_path / "drawing.jpg")
     assert abs(digits - picture.astype(int)).mean((1, 2)).argmin() == 3
 
-    command = [sys.executable, predict.__file__, saved, "--image", tmp_path / "drawing.jpg"]
+    command = [sys.executable, predict.__file__, tmp_path, "--image", tmp_path / "drawing.jpg", "--out", tmp_path]
     printed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert printed.stderr == ""
     assert printed.stdout.startswith("backend ")
-    assert printed.stdout.endswith(f"\nanswer: {answer_to(picture).argmax()}\n")
+    assert printed.stdout.endswith(f"\n{predict.verdict(answer_to(picture), known=True)}\n")
+    seen = tmp_path / "predict" / "drawing-seen.png"
+    assert f"\nwhat the network sees: {seen}\n" in printed.stdout
+    np.testing.assert_array_equal(np.asarray(Image.open(seen)), picture)
+
+
+def test_an_answer_is_certain_where_it_is_bright_and_far_from_the_next():
+    def said(*brightest: float) -> str:
+        outputs = np.zeros(10)
+        outputs[3 : 3 + len(brightest)] = brightest
+        return predict.verdict(outputs, known=True)
+
+    assert said(0.76) == said(0.76, 0.35) == "answer: 3"
+    assert said(0.74) == "answer: not sure; 3 is brightest, at 0.74, and 9 next, at 0.00"
+    assert said(0.5, 0.9) == "answer: 4"
+    assert said(0.55, 0.9) == "answer: not sure; 4 is brightest, at 0.90, and 3 next, at 0.55"
+    assert predict.verdict(np.arange(10.0), known=True).startswith("answer: 9 (how certain, these outputs do not say")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "note"),
+    [
+        ("digits", [], "this one was trained on digits, which has other pictures: train one with"),
+        ("fashion_mnist", [], "this one was trained on fashion_mnist"),
+        (None, [], "the file does not say what this one was trained on: if it was MNIST, say so with --dataset mnist"),
+        (None, ["--dataset", "mnist"], ""),
+        ("mnist", [], ""),
+    ],
+)
+def test_of_a_drawing_only_a_network_of_mnist_is_sure(tmp_path, capsys, dataset, options, note):
+    """The parameters answer 3 with 1 and all others with 0, whatever they are shown."""
+    network = jp.mlp((784, 10))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), network.params_like)
+    params = (params[0]._replace(b=jnp.full(10, -20.0).at[3].set(20.0)), *params[1:])
+    facts = {} if dataset is None else {"dataset": dataset}
+    jp.save_params(tmp_path / "params.npz", network, params, sizes=(784, 10), activation="sigmoid", **facts)
+    handwriting.thick(3, np.random.default_rng(0)).save(tmp_path / "three.png")
+    assert ask(tmp_path, "--image", tmp_path / "three.png", "--out", tmp_path, *options) == 0
+    printed = capsys.readouterr()
+    assert note in printed.err
+    assert bool(printed.err) == bool(note)
+    assert f"trained on: {dataset or (options or ['unknown'])[-1]}\n" in printed.out
+    assert ("answer: 3\n" in printed.out) != bool(note)
+    assert ("answer: not sure; 3 is brightest" in printed.out) == bool(note)
+
+
+def test_parameters_in_float64_are_read_without_the_variable(tmp_path, capsys):
+    """And the first line says so; the outputs have digits that float32 has not."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), PARAMS)
+        save(tmp_path / "params.npz", SIZES, params)
+    assert ask(tmp_path / "params.npz", "--test-index", "0") == 0
+    assert " · float64 · " in capsys.readouterr().out.splitlines()[0]
+    assert jnp.zeros(1).dtype == jnp.float32  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("facts", "arguments", "complaint"),
+    [
+        ({}, ["--test-index", "0"], "the file does not say what the network was trained on: name the test set with"),
+        ({"dataset": "letters"}, ["--test-index", "0"], "dataset is 'letters': expected one of digits, mnist"),
+    ],
+)
+def test_a_test_set_that_nobody_names_is_asked_for(tmp_path, capsys, facts, arguments, complaint):
+    jp.save_params(tmp_path / "params.npz", NETWORK, PARAMS, sizes=SIZES, activation="sigmoid", **facts)
+    assert ask(tmp_path, *arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_folder_without_parameters_is_refused(tmp_path, capsys):
+    assert ask(tmp_path, "--test-index", "0") == 2
+    assert "has no params.npz: name the folder of a training run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -97,7 +171,7 @@ def test_a_drawing_is_answered_as_the_digit_that_it_shows(saved, tmp_path, capsy
         (["--image", "absent.png"], "cannot read absent.png"),
         (["--image", "text.png"], "text.png is not a picture that can be read: expected a PNG or a JPEG"),
         (["--image", "blank.png"], "blank.png: the picture is blank"),
-        (["--image", "tiny.png"], "tiny.png: the picture is uint8 of shape (4, 4)"),
+        (["--image", "tiny.png"], "tiny.png is 4 x 4 pixels: expected at least 8 a side"),
         (["--test-index", "297"], "--test-index is 297: expected 0 to 296 for digits"),
         (["--test-index", "-1"], "--test-index is -1: expected 0 to 296 for digits"),
         (["--test-index", "0", "--dataset", "mnist", "--archives", "absent"], "absent"),
@@ -178,18 +252,19 @@ def own(tmp_path) -> Path:
     """The parameters of a network of somebody's own, which takes pictures as they are; its file lies beside them."""
     (tmp_path / "own.py").write_text(OWN)
     network = load_function("--network", f"{tmp_path / 'own.py'}:network")()
-    jp.save_params(tmp_path / "params.npz", network, network.init(jax.random.key(3)))
+    jp.save_params(tmp_path / "params.npz", network, network.init(jax.random.key(3)), dataset="digits")
     return tmp_path / "params.npz"
 
 
 def test_a_network_of_ones_own_answers_pictures_of_the_shape_that_it_takes(own, capsys):
     assert ask(own, "--network", f"{own.parent / 'own.py'}:network", "--test-index", "4") == 0
-    _, *bars, answer, _ = capsys.readouterr().out.splitlines()
+    *_, answer, _ = printed = capsys.readouterr().out.splitlines()
     (_, weights, _) = jp.load_params(own, load_function("--network", f"{own.parent / 'own.py'}:network")())
     pixels = np.asarray(load_dataset("digits").test.images[4]).reshape(-1) / 255
     expected = np.tanh(np.asarray(weights.W) @ pixels)
-    np.testing.assert_allclose([float(bar.split()[-1]) for bar in bars], expected, atol=1e-4)  # four digits are printed
-    assert answer == f"answer: {expected.argmax()}"
+    bars = [float(bar.split()[-1]) for bar in printed[-12:-2]]
+    np.testing.assert_allclose(bars, expected, atol=1e-4)  # four digits are printed
+    assert answer.startswith(f"answer: {expected.argmax()} (how certain, these outputs do not say")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections import Counter
 
 import jax
 import numpy as np
@@ -14,8 +15,10 @@ from PIL import Image, ImageDraw
 
 import jaxprop as jp
 from jaxprop.data.datasets import Dataset, load_dataset
-from jaxprop.data.drawings import as_mnist, paper, read_drawing
+from jaxprop.data.drawings import as_mnist, frame, read_drawing
 from jaxprop.errors import BadInput
+from predict import is_certain
+from tests import handwriting
 
 # A hook, dark on light: like none of its own rotations or mirror images.
 HOOK = np.full((120, 160), 255, np.uint8)
@@ -24,13 +27,13 @@ HOOK[30:42, 70:110] = 0
 
 
 @st.composite
-def drawings(draw) -> np.ndarray:
+def drawings(draw, thinnest: int = 3) -> np.ndarray:
     """One bent stroke, light on dark in 128 x 128, at least 88 pixels high, with 20 pixels of background all around."""
     inside = st.integers(20, 107)
     bends = draw(st.lists(st.tuples(inside, inside), max_size=4))
     points = [(draw(inside), 20), *bends, (draw(inside), 107)]
     image = Image.new("L", (128, 128))
-    ImageDraw.Draw(image).line(points, fill=255, width=draw(st.integers(3, 15)), joint="curve")
+    ImageDraw.Draw(image).line(points, fill=255, width=draw(st.integers(thinnest, 15)), joint="curve")
     return np.asarray(image)
 
 
@@ -44,12 +47,13 @@ def test_moving_and_inverting_a_drawing_changes_nothing(drawing, margins, invert
 
 
 @settings(max_examples=40, deadline=None)
-@given(drawings(), st.integers(2, 5))
+@given(drawings(thinnest=12), st.integers(2, 5))
 def test_enlarging_a_drawing_changes_it_by_a_few_grey_levels(drawing, times):
     """Crop, scale and centre are exact, but the filter w is sampled at the pixels' centres, not averaged over them.
 
     That errs by h^2/24 |w''| for pixels h = 20/88 wide at most. The positive part of w'' integrates to about 3.2 for
     the Hamming filter: 255 * h^2/24 * 3.2 = 1.8 levels an axis, 3.5 for two, and twice that as the peak is scaled too.
+    Strokes of 12 pixels and more are not widened, which counts pixels.
     """
     enlarged = np.kron(drawing, np.ones((times, times), np.uint8))
     assert abs(as_mnist(enlarged).astype(int) - as_mnist(drawing)).max() <= 8
@@ -104,58 +108,73 @@ def photographed(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def trained_on(dataset: Dataset, epochs: int):
-    """A function from N pictures to the N answers of a network that is trained here, in seconds."""
+    """A function from N pictures to the (N, 10) outputs of a network that is trained here, in seconds."""
     network, optimizer = jp.mlp((784, 16, 16, 10)), optax.sgd(2.0)
     epoch = jax.jit(jp.make_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer), jp.as_batch))
     state = jp.init_state(network.init(jax.random.key(0)), optimizer)
     *_, (state, _) = jp.fit(epoch, state, dataset.train, key=jax.random.key(1), batch_size=100, epochs=epochs)
-    outputs = jax.jit(jax.vmap(lambda picture: network.apply(state.params, picture.reshape(-1) / 255)))
-    return lambda pictures: np.asarray(outputs(pictures)).argmax(axis=1)
+    return jax.jit(jax.vmap(lambda picture: network.apply(state.params, picture.reshape(-1) / 255)))
 
 
-def share_of_answers_kept(answers, digits, change) -> float:
+def share_of_answers_kept(outputs, digits, change) -> float:
     """How many of the digits are answered as before when they lie on a canvas, changed, and are read from there."""
     rng = np.random.default_rng(0)
     read = np.stack([as_mnist(change(on_canvas(digit, rng), rng)) for digit in np.asarray(digits)])
-    return float((answers(digits) == answers(read)).mean())
+    return float((outputs(digits).argmax(axis=1) == outputs(read).argmax(axis=1)).mean())
 
 
 @pytest.fixture(scope="module")
-def digits_answers():
+def digits_outputs():
     return trained_on(load_dataset("digits"), epochs=200)
 
 
 @pytest.fixture(scope="module")
-def mnist_answers(mnist):
-    return trained_on(mnist, epochs=2)
+def mnist_outputs(mnist):
+    return trained_on(mnist, epochs=8)
 
 
 changes = pytest.mark.parametrize("change", [lambda canvas, _: canvas, photographed], ids=["clean", "photographed"])
 
 
 @changes
-def test_test_digits_on_a_canvas_keep_their_answers(digits_answers, change):
-    assert share_of_answers_kept(digits_answers, load_dataset("digits").test.images, change) >= 0.9
+def test_test_digits_on_a_canvas_keep_their_answers(digits_outputs, change):
+    assert share_of_answers_kept(digits_outputs, load_dataset("digits").test.images[::3], change) >= 0.9
 
 
 @changes
-def test_mnist_on_a_canvas_keeps_its_answers(mnist, mnist_answers, change):
-    assert share_of_answers_kept(mnist_answers, mnist.test.images[:200], change) >= 0.9
+def test_mnist_on_a_canvas_keeps_its_answers(mnist, mnist_outputs, change):
+    assert share_of_answers_kept(mnist_outputs, mnist.test.images[:100], change) >= 0.9
 
 
-def test_strokes_that_reach_the_rim_are_no_paper():
-    """To within 3 grey levels of 170, although ink covers three tenths of the two sides that meet in a corner."""
-    y, x = np.mgrid[0:100, 0:100]
-    lit = 200 + 0.2 * x - 0.3 * y
-    inked = np.where((x < 30) & (y < 30) & ~((x > 10) & (y > 10)), 30, lit)
-    assert abs(paper(np.rint(inked).astype(np.uint8)) - lit).max() < 3
+def test_the_rule_of_what_is_certain_errs_on_mnist_as_it_says(mnist, mnist_outputs):
+    """2 in 100 certain answers are wrong and 7 of 100 are not certain, to 1 and 4: this network is trained for 8 epochs
+    and not for 30, and shown the test digits and not those by which the rule was chosen."""
+    outputs = np.asarray(mnist_outputs(mnist.test.images))
+    certain = np.array([is_certain(row) for row in outputs])
+    right = outputs.argmax(axis=1) == mnist.test.labels
+    assert 1 - right[certain].mean() == pytest.approx(0.02, abs=0.01)
+    assert 1 - certain.mean() == pytest.approx(0.07, abs=0.04)
+
+
+def test_of_140_drawings_few_are_answered_wrongly_and_nearly_all_rightly(mnist_outputs):
+    """Whatever the light, the paper and the pen: less than 3 in 100 wrongly with certainty, and two digits never.
+
+    What is asked for is 90 of 100 rightly or not surely. 95 are read rightly and surely here: five networks that were
+    trained for 30 epochs read 98 to 99, this one was trained for 8.
+    """
+    readings = list(handwriting.read_all(lambda seen: np.asarray(mnist_outputs(seen[None]))[0], seed=0))
+    assert len(readings) == 140
+    one_digit = Counter(reading.outcome for reading in readings if reading.kind != "two_digits")
+    assert one_digit["wrong"] < 0.03 * 130
+    assert one_digit["right"] >= 0.95 * 130
+    assert {reading.outcome for reading in readings if reading.kind == "two_digits"} == {"not sure"}
 
 
 def test_a_long_tail_is_not_cut_off():
     ink = np.zeros((120, 120), np.uint8)
     ink[10:40, 10:40] = 255
     ink[24:27, 10:110] = 255  # the centre of mass is 18 pixels of the result away from the end of this
-    picture = as_mnist(ink)
+    picture = frame(ink)
     assert 20 <= np.count_nonzero(picture.any(0)) <= 22
 
 
@@ -221,9 +240,9 @@ def test_a_large_picture_is_shrunk_first(tmp_path):
     assert abs(read_drawing(tmp_path / "large.png").astype(int) - as_mnist(HOOK)).max() <= 8
 
 
-def png(width: int, height: int) -> bytes:
-    """A PNG that promises so many pixels and has none."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def png(width: int, height: int, colour: int = 0) -> bytes:
+    """A PNG that promises so many pixels, 0: grey ones, or 2: coloured ones, and has none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     body = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + body + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
 
@@ -231,6 +250,12 @@ def png(width: int, height: int) -> bytes:
 def encoded(image: np.ndarray, form: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, form)
+    return file.getvalue()
+
+
+def animated() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(HOOK).save(file, "PNG", save_all=True, append_images=[Image.fromarray(255 - HOOK)])
     return file.getvalue()
 
 
@@ -242,16 +267,31 @@ def encoded(image: np.ndarray, form: str) -> bytes:
         (encoded(HOOK, "BMP"), "is not a picture that can be read: expected a PNG or a JPEG"),
         (encoded(HOOK, "PNG")[:150], "is a damaged picture"),
         (encoded(HOOK, "JPEG")[:-200], "is a damaged picture"),
-        (png(20_000, 20_000), "has more than 89,478,485 pixels: shrink the picture first"),
-        (png(10_000, 10_000), "has more than 89,478,485 pixels: shrink the picture first"),
+        (png(20_000, 20_000), "has more than 178,956,970 pixels: shrink the picture first"),
+        (
+            png(10_000, 10_000, colour=2),
+            "is 10,000 x 10,000 pixels, which take 400,000,000 bytes to decode: expected at",
+        ),
         (encoded(np.full((50, 50), 255, np.uint8), "PNG"), "the picture is blank"),
         (encoded(np.where(HOOK == 0, 240, 255).astype(np.uint8), "PNG"), "the picture is blank"),
         (encoded(np.pad(HOOK[30:90:9, 70:110:9], 9, constant_values=255), "PNG"), "what is drawn is 5 x 7 pixels"),
-        (encoded(HOOK[:7], "PNG"), r"of shape \(7, 160\): expected uint8 grey levels .* at least 8 pixels"),
+        (encoded(HOOK[:7], "PNG"), "is 160 x 7 pixels: expected at least 8 a side"),
+        (encoded(np.full((30, 60_000), 255, np.uint8), "PNG"), "is 60,000 x 30 pixels: .* at most 128 times the other"),
+        (animated(), "is animated: expected one picture"),
     ],
     ids=[
-        *("empty", "text", "BMP", "PNG cut short", "JPEG cut short", "bomb", "smaller bomb", "white", "nearly white"),
-        *("tiny drawing", "tiny picture"),
+        *(
+            "empty",
+            "text",
+            "BMP",
+            "PNG cut short",
+            "JPEG cut short",
+            "bomb",
+            "in colour and too large",
+            "white",
+            "nearly white",
+        ),
+        *("tiny drawing", "tiny picture", "ribbon", "animated"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as it may be for whoever calls
