@@ -10,9 +10,6 @@ How many examples are enough? The mean over n of all N, in random order, is off 
 root mean square, V being the variance of the wishes, with divisor N, summed over the parameters. That falls like
 1 / sqrt(n), and to 0 when all are averaged.
 
-What to look at: in `wishes.png` what ten examples wish of six parameters, and at the right what all agree on, much less
-than most of them want. In `settling.png` the dots lie on the predicted curve.
-
     uv run experiments/lesson/averaging.py
 """
 
@@ -34,7 +31,7 @@ from jaxprop.verify.comparison import by_path
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.figures import BLUE, ORANGE, new_figure, styled
+from lab.figures import BLUE, ORANGE, label_log, new_figure, styled
 from lesson.noise import sampling_error, total_variance
 from lesson.wishes_figure import UP_AND_DOWN
 
@@ -97,11 +94,11 @@ def measure(options: Options) -> Findings:
 
 
 def strongest_wishes(squares: Params, ten: Params, average: Params) -> dict[str, Float[np.ndarray, " 11"]]:
-    """Of each leaf, the parameter with the largest wishes: by its name what each of ten and the average wish."""
+    """Of each array, the parameter with the largest wishes: by its name what each of ten and the average wish."""
     found = {}
     for path, square in by_path(squares).items():
         at = np.unravel_index(np.argmax(square), square.shape)
-        name = f"params{path}[{', '.join(map(str, at))}]"
+        name = running_example.parameter_name(f"{path}[{', '.join(map(str, at))}]")
         found[name] = np.append(by_path(ten)[path][:, *at], by_path(average)[path][at])
     return found
 
@@ -137,7 +134,7 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L3",
-            f"the costs of {all_of_them}, averaged, beside the cost of the network: relative difference",
+            f"the costs of {all_of_them}, averaged, and the cost of the network: how far apart, as a fraction of it",
             abs(found.averaged_cost / found.network_cost - 1),
             "at most",
             1e-12,
@@ -145,8 +142,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L15",
-            f"the nudges of {all_of_them}, averaged, beside minus the gradient by jax.grad: the largest difference, "
-            "relative to the leaf's largest",
+            f"the wishes of {all_of_them}, averaged, and minus the gradient by jax.grad: how far apart at most, as a "
+            "fraction of the largest number of the same W or b",
             max(found.apart.values()),
             "at most",
             1e-12,
@@ -154,7 +151,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L15",
-            "the error of the average over the first n examples, over the predicted one: the ratio farthest from 1",
+            "the error of the average over the first n examples, divided by the predicted one; of all n, the one "
+            "where the two differ most",
             float(ratios[np.argmax(np.abs(ratios - 1))]),
             "within",
             1,
@@ -209,7 +207,11 @@ def table_figure(
     axes.set_yticks(-0.46 - np.arange(len(wishes)), list(wishes))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xlabel("wishes, in thousandths; blue: up, orange: down, each row with a scale of its own", labelpad=10)
+    axes.set_xlabel(
+        "wishes, in thousandths; blue: up, orange: down, each row with a scale of its own\n"
+        f"one parameter a row; {running_example.NAMES}",
+        labelpad=10,
+    )
     message = "Examples wish for different changes; the network goes by the average"
     figure.suptitle(message, x=0.01, ha="left", size=18)
     return figure
@@ -229,13 +231,30 @@ def settling_figure(
     axes.plot(numbers, errors, "o", color=BLUE, label="measured in random orders")
     axes.set(xscale="log", yscale="log", xlabel="examples averaged", ylabel="error of their average, over |gradient|")
     axes.set(title="The average settles like 1 / √n, and faster when most have been averaged")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
+    label_log(axes.xaxis)
+    label_log(axes.yaxis)
     axes.legend()
     return figure
 
 
-EXPERIMENT = Experiment("averaging", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    ten = np.array([wishes[:10] for wishes in found.wishes.values()])
+    average = np.array([wishes[10] for wishes in found.wishes.values()])
+    times = float(np.median(np.abs(ten).mean(axis=1) / np.abs(average)))
+    return (
+        f"The wishes of {found.examples:,} examples, averaged, are minus the gradient, to within "
+        f"{max(found.apart.values()):.0e}; a single example wishes for {times:.0f} times as much (the median of six "
+        "parameters), so most of what examples want cancels."
+    )
+
+
+LOOK_AT = {
+    "wishes": "Each row is one weight or bias, each column one example. Examples disagree even about up and down; the "
+    "last column, the average that the network follows, is much smaller than most of them.",
+    "settling": "The dots, measured, lie on the orange curve, predicted: an average over four times as many examples "
+    "is off by half as much, and by nothing once all are averaged.",
+}
+EXPERIMENT = Experiment("averaging", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:
