@@ -153,8 +153,7 @@ def print_claims(claims: Sequence[Claim]) -> None:
         table.add_row(claim.statement, claim.claim, claim.measured_in_words, claim.expected_in_words, verdict)
     print_wide("What was claimed, and what was measured", table)
     false = sum(not claim.holds for claim in claims)
-    verdict = f"{false} of {len(claims)} claims FALSE" if false else f"all {len(claims)} claims hold"
-    print(f'{verdict}; why each bound is where it is: "because" in results.json')
+    print(f'false claims: {false} of {len(claims)}; why each bound is where it is: "because" in results.json')
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> Table:
