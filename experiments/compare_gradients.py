@@ -384,7 +384,7 @@ def trajectories_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             textcoords="offset points",
             ha="right",
         )
-    axes.set_title("Both gradients lead the same way, as far as the digits reach")
+    axes.set_title("Both gradients lead the same way, but for rounding")
     axes.legend()
     return figure
 

@@ -372,8 +372,8 @@ def draw_hill(hill: Hill, men: Mapping[str, Walk]) -> Figure:
     )
     axes.set_ylabel("at right angles to it")
     axes.set_title("The hill, from above")
-    close.set(xlabel=f"along the way that {CLOSE} steps got him, as a fraction of it")
-    close.set(ylabel="to the side to which he sways most, in the same unit", aspect="equal", adjustable="datalim")
+    close.set(xlabel=f"along the way that {CLOSE} steps got him,\nas a fraction of it")
+    close.set(ylabel="to the side to which he sways most", aspect="equal", adjustable="datalim")
     close.set_title(f"{CLOSE} single steps, magnified")
     figure.legend(loc="outside lower left", ncols=2)
     figure.suptitle(

@@ -201,12 +201,12 @@ def draw_course(course: Sequence[Mapping[str, Any]], predicted: Mapping[int, flo
     averages = [row["cosine_of_averages"] for row in course]
     axes.plot(steps, one_by_one, "o-", color=BLUE, label="picture by picture")
     axes.plot(steps, averages, "s--", color=VERMILION, label="averaged over the pictures")
-    axes.plot(list(predicted), list(predicted.values()), "k*", markersize=13, label="predicted for such outputs")
-    for star, outputs in zip(predicted.items(), ("every output 1/2", "every output 1/10"), strict=True):
-        axes.annotate(outputs, star, (10, -16), textcoords="offset points")
+    axes.plot(list(predicted), list(predicted.values()), "k*", markersize=13, label="predicted, were it so")
+    for star, outputs, side in zip(predicted.items(), ("1/2", "1/10"), ("left", "center"), strict=True):
+        axes.annotate(f"every output {outputs}", star, (0, -22), textcoords="offset points", ha=side)
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.set(xscale="symlog", xlim=(-0.1, None), ylim=(-1.05, 1.05), xlabel="steps")
-    axes.set(ylabel="cosine of nudges and Hebb's rule")
+    axes.set(ylabel="cosine of wishes and Hebb's rule")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower right")
     message = "At the outputs: one picture's wishes follow Hebb's rule, their average does not"

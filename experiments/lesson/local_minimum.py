@@ -245,7 +245,7 @@ def draw_curvatures(
     strip.set_xscale("symlog", linthresh=1e-3)
     strip.axvline(0, color="gray", linewidth=0.8)
     strip.set(ylim=(-0.5, 1.6), yticks=[0, 1], yticklabels=["end", "start"])
-    strip.set(xlabel="curvature (eigenvalue of the second derivatives); scale linear between −0.001 and 0.001")
+    strip.set(xlabel="curvature, an eigenvalue of the second derivatives")
     strip.set_xticks([-1, -0.1, -0.01, 0, 0.01, 0.1, 1], ["−1", "−0.1", "−0.01", "0", "0.01", "0.1", "1"])
     strip.minorticks_off()
     strip.set_title("What bends down (left of 0) all but vanishes")
