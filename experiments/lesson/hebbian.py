@@ -201,7 +201,9 @@ def draw_course(course: Sequence[Mapping[str, Any]], predicted: Mapping[int, flo
     averages = [row["cosine_of_averages"] for row in course]
     axes.plot(steps, one_by_one, "o-", color=BLUE, label="picture by picture")
     axes.plot(steps, averages, "s--", color=VERMILION, label="averaged over the pictures")
-    axes.plot(list(predicted), list(predicted.values()), "k*", markersize=13, label="predicted, were it so")
+    axes.plot(
+        list(predicted), list(predicted.values()), "k*", markersize=13, label="predicted, if every output were so"
+    )
     for star, outputs, side in zip(predicted.items(), ("1/2", "1/10"), ("left", "center"), strict=True):
         axes.annotate(f"every output {outputs}", star, (0, -22), textcoords="offset points", ha=side)
     axes.axhline(0, color="gray", linewidth=0.8)
