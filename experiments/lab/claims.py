@@ -97,7 +97,7 @@ class Experiment(NamedTuple):
 def conduct(experiment: Experiment, options: Options) -> int:
     """Measures, leaves a run folder, prints what was found, and returns the exit code: 1 if a claim does not hold."""
     device = first_line(options.device, experiment.dtype)
-    print(f"{subject(experiment)}\n", flush=True)
+    print(subject(experiment), flush=True)
     with jax.enable_x64(experiment.dtype == "float64"):
         found = experiment.measure(options)
     claims = experiment.claims(found)

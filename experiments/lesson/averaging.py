@@ -36,7 +36,7 @@ from lesson.noise import sampling_error, total_variance
 from lesson.wishes_figure import UP_AND_DOWN
 
 STEPS = 100
-ORDERS = 100  # in which the examples are averaged
+ORDERS = 100  # in which the examples are averaged; a smoke run takes 20
 NUMBERS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)  # of examples that are averaged
 PARTS = 10  # so many times progress is reported
 
@@ -48,6 +48,7 @@ class Findings(NamedTuple):
     apart: dict[str, float]  # average nudges from minus the gradient by jp.autodiff: by leaf, relative to its largest
     images: UInt8[np.ndarray, "10 28 28"]  # the first example of each digit
     wishes: dict[str, Float[np.ndarray, " 11"]]  # of one parameter a leaf: by those ten, and the average of all
+    orders: int  # in which they are averaged
     numbers: Int[np.ndarray, " S"]  # of examples
     errors: Float[np.ndarray, " S"]  # of their average, root mean square over the orders, relative to the gradient
     predicted: Float[np.ndarray, " S"]
@@ -77,6 +78,7 @@ def measure(options: Options) -> Findings:
     cost, average = jax.tree.map(np.asarray, average_nudges(params, train))
     length = float(jnp.sqrt(jp.norm_squared(average)))
 
+    orders = 20 if options.smoke else ORDERS
     most = NUMBERS[::3] if options.smoke else NUMBERS
     few = [number for number in most if number < n // 2]
     numbers = np.array([*few, n // 2, n * 9 // 10, n * 99 // 100])
@@ -87,8 +89,9 @@ def measure(options: Options) -> Findings:
         apart=by_path(jax.tree.map(lambda a, g: float(np.abs(a + g).max() / np.abs(g).max()), average, grads)),
         images=np.asarray(train.images)[firsts],
         wishes=strongest_wishes(squares, ten, average),
+        orders=orders,
         numbers=numbers,
-        errors=np.sqrt(squared_errors(nudges, average, numbers, order_key)) / length,
+        errors=np.sqrt(squared_errors(nudges, average, numbers, order_key, orders)) / length,
         predicted=np.array([sampling_error(float(variance), n, number) for number in numbers]) / length,
     )
 
@@ -103,8 +106,10 @@ def strongest_wishes(squares: Params, ten: Params, average: Params) -> dict[str,
     return found
 
 
-def squared_errors(nudges: Grads, average: Params, numbers: np.ndarray, key: Array) -> Float[np.ndarray, " S"]:
-    """Of the average over the first so many examples, for the mean of ORDERS random orders of all of them."""
+def squared_errors(
+    nudges: Grads, average: Params, numbers: np.ndarray, key: Array, orders: int
+) -> Float[np.ndarray, " S"]:
+    """Of the average over the first so many examples, for the mean of so many random orders of all of them."""
     n = len(jax.tree.leaves(nudges)[0])
 
     @jax.jit
@@ -119,11 +124,11 @@ def squared_errors(nudges: Grads, average: Params, numbers: np.ndarray, key: Arr
 
     found = []
     with progress(PARTS) as report:
-        for i in range(ORDERS):
+        for i in range(orders):
             (order,) = jp.epoch_order(jax.random.fold_in(key, i), n, n)
             found.append(np.asarray(one_order(nudges, order)))
-            if (i + 1) % (ORDERS // PARTS) == 0:
-                report(f"averaged in {i + 1} of {ORDERS} orders")
+            if (i + 1) % (orders // PARTS) == 0:
+                report(f"averaged in {i + 1} of {orders} orders")
     return np.mean(found, axis=0)
 
 
@@ -156,9 +161,9 @@ def claims(found: Findings) -> list[Claim]:
             float(ratios[np.argmax(np.abs(ratios - 1))]),
             "within",
             1,
-            tolerance=2 * (2 / ORDERS) ** 0.5,
-            because=f"four standard errors of a root mean square over {ORDERS} orders, were the errors normal and all "
-            "one way",
+            tolerance=2 * (2 / found.orders) ** 0.5,
+            because=f"four standard errors of a root mean square over {found.orders} orders, were the errors normal and "
+            "all one way",
         ),
     ]
 

@@ -165,10 +165,10 @@ def figures(neurons: list[Neuron]) -> dict[str, Figure]:
 
 
 def finding(neurons: list[Neuron]) -> str:
-    bests = " and ".join(f"{neuron.fractions[1:].max():.2f} ({neuron.name})" for neuron in neurons)
+    bests = " and ".join(f"{neuron.fractions[1:].max():.2f} times as far for the {neuron.name}" for neuron in neurons)
     return (
-        f"Of {len(neurons[0].drops) - 1:,} other changes of the same length, the best lowers the cost so many times as "
-        f"far as the one in proportion to the activations: {bests}."
+        "Beside the change in proportion to the activations, the best of "
+        f"{len(neurons[0].drops) - 1:,} others of the same length lowers the cost {bests}."
     )
 
 
