@@ -55,10 +55,11 @@ def label_log(axis: Axis) -> None:
     """Labels a logarithmic axis with plain numbers, few enough to read. Call it when everything is drawn."""
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)
-    if decades < 1:
-        axis.set_major_locator(MaxNLocator(5))  # there may be no power of ten among so few numbers
+    if decades < 0.5:
+        axis.set_major_locator(MaxNLocator(5))  # so near each other are the numbers that they may as well be even
     else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,), numticks=12))
+        of_each_decade = (1, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
+        axis.set_major_locator(LogLocator(subs=of_each_decade, numticks=12))
     axis.set_major_formatter("{x:,g}")
     axis.set_minor_formatter(NullFormatter())
 
