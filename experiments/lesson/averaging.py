@@ -162,8 +162,8 @@ def claims(found: Findings) -> list[Claim]:
             "within",
             1,
             tolerance=2 * (2 / found.orders) ** 0.5,
-            because=f"four standard errors of a root mean square over {found.orders} orders, were the errors normal and "
-            "all one way",
+            because=f"four standard errors of a root mean square over {found.orders} orders, were the errors normal "
+            "and all one way",
         ),
     ]
 
