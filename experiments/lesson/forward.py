@@ -153,7 +153,8 @@ def figures(answers: dict[str, Answers]) -> dict[str, Figure]:
 
 def finding(answers: dict[str, Answers]) -> str:
     apart = max(float(np.abs(answer.outputs - answer.outputs_in_numpy).max()) for answer in answers.values())
-    correct = " and ".join(f"{answer.accuracy:.1%} with {name}s" for name, answer in answers.items())
+    kinds = {"sigmoid": "sigmoids", "relu": "ReLUs"}
+    correct = " and ".join(f"{answer.accuracy:.1%} with {kinds[name]}" for name, answer in answers.items())
     return (
         f"Five lines of NumPy give the outputs of all {len(answers['sigmoid'].outputs):,} pictures that the network "
         f"gives, to within {apart:.0e}; the brightest of the ten is the right digit for {correct}, after {STEPS} steps "

@@ -308,7 +308,7 @@ def finding(found: Findings) -> str:
     *drops, together = found.avenue_drops
     shares = ", ".join(f"{name} {drop / together:.0%}" for name, drop in zip(AVENUES[:3], drops, strict=True))
     return (
-        f"{right} of the ten outputs wish the right way; the one for {LABEL} wishes for {outputs.nudge_a[LABEL]:+.2f}, "
+        f"{right} of 10 outputs wish the right way; the one for {LABEL} wishes for {outputs.nudge_a[LABEL]:+.2f}, "
         f"and of what a step along all three of its avenues achieves, each alone has its part: {shares}."
     )
 
