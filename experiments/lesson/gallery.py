@@ -3,8 +3,8 @@
     uv run experiments/lesson/gallery.py          # from runs on MNIST that are there
     uv run experiments/lesson/gallery.py --run    # runs every script first
 
-The page has a section for each script: what the lesson says, the pictures, what was claimed and measured, and the
-command. A claim that came out false is shown as such, and makes the exit code 1.
+The page has a section for each script: what the lesson says, what was found, the pictures with what to look at, what
+was claimed and measured, and the command. A claim that came out false is shown as such, and makes the exit code 1.
 """
 
 import ast
@@ -40,7 +40,7 @@ class GalleryOptions(Options):
     dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "mnist"
     """Of runs on which images. The page in experiments/ is of mnist; any other needs --page."""
     run: bool = False
-    """Run every script first. On MNIST that takes MINUTES minutes on two CPU cores."""
+    """Run every script first. On MNIST that takes about six minutes on two CPU cores."""
     page: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for the page and its pictures, instead of experiments/."""
 
@@ -156,9 +156,9 @@ def small_picture(path: Path) -> bytes:
 PAGE = """# The lesson, measured
 
 An introductory lesson on backpropagation, told on handwritten digits, makes twenty statements, L1 to L20. Each section
-below is one script that measures some of them: what the lesson says, the picture, what was claimed and what was
-measured, and the command. Every number and every picture is of a run on `{dataset}`. A claim can come out false, and is
-marked then; why each bound is where it is stands in the `results.json` of a run.
+below is one script that measures some of them: what the lesson says, what was found, the pictures with what to look
+at, what was claimed and what was measured, and the command. Every number and every picture is of a run on `{dataset}`.
+A claim can come out false, and is marked then; why each bound is where it is stands in the `results.json` of a run.
 
 Some words are the lesson's own. A **nudge**, or **wish**, is minus a derivative of the cost of one example: the change
 that would lower it. A **request** is what one neuron by itself wishes of an activation in the layer before. The
@@ -166,13 +166,13 @@ that would lower it. A **request** is what one neuron by itself wishes of an act
 `W1`, `b1` are the weights and biases of hidden layer 1, `W2`, `b2` of hidden layer 2, `W3`, `b3` of the outputs;
 `W1[3, 406]` leads to neuron 3 from pixel 406, both counted from 0.
 
-The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which;
-[benchmarking/](benchmarking/) measures speed, beside other programs too; [lab/](lab/) holds what all scripts share. The
-scripts of this page are in [lesson/](lesson/), and those beside this page (`train.py`, `compare_gradients.py` and
-others) are the ones to begin with.
+The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which, in about four
+minutes; [benchmarking/](benchmarking/) measures speed, beside other programs too; [lab/](lab/) holds what all scripts
+share. The scripts of this page are in [lesson/](lesson/), and those beside this page (`train.py`,
+`compare_gradients.py` and others) are the ones to begin with.
 
 `uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
-in about MINUTES minutes on two CPU cores.
+in about six minutes on two CPU cores.
 
 {sections}
 ## The runs
