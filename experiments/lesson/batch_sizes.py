@@ -112,7 +112,7 @@ def tables(found: list[Row]) -> dict[str, list[Row]]:
 
 
 def figures(found: list[Row]) -> dict[str, Figure]:
-    return {"batch_sizes": cost_figure(found), "seconds": seconds_figure(found)}
+    return {"batch_sizes": cost_figure(found), "speed": speed_figure(found)}
 
 
 @styled
@@ -136,7 +136,7 @@ def cost_figure(found: list[Row]) -> Figure:
 
 
 @styled
-def seconds_figure(found: list[Row]) -> Figure:
+def speed_figure(found: list[Row]) -> Figure:
     """What that takes on this device, and how often it halves the cost in a second."""
     sizes = [row["batch_size"] for row in found]
     figure = new_figure(9, 4.2)
@@ -183,7 +183,7 @@ def finding(found: list[Row]) -> str:
 LOOK_AT = {
     "batch_sizes": "The smaller the mini-batch, and so the more steps, the lower the cost after the same examples, "
     "until below 100 there is little more to win.",
-    "seconds": "The larger the mini-batch, the less time the same examples take, until the device has all it can do; "
+    "speed": "The larger the mini-batch, the less time the same examples take, until the device has all it can do; "
     "so how often the cost is halved in a second is best in between.",
 }
 EXPERIMENT = Experiment("batch_sizes", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
