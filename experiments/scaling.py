@@ -8,8 +8,6 @@ numbers stay the same: after the same mini-batches the parameters are where one 
 Where there is only a CPU it counts as eight devices (`JAX_NUM_CPU_DEVICES` says otherwise). These are virtual: they
 share the cores of one machine, so nothing can become faster beyond the number of cores, and what one device does is
 shared out over the cores already. What is seen then is what sharing out costs.
-
-Look at `scaling.png`: how far above the dotted lines the points are.
 """
 
 from lab.signals import listen
@@ -35,7 +33,7 @@ from jaxprop.run.placement import in_one_message, jit_over, make_mesh, place
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.figures import BLUE, VERMILION, new_figure, styled
+from lab.figures import BLUE, VERMILION, label_log, new_figure, styled
 from lab.timing import interleave
 
 NETWORKS = {running_example.SIZES: 0.5, (784, 1024, 1024, 10): 0.05}  # each with a learning rate at which it trains
@@ -67,9 +65,10 @@ def measure(options: Options) -> list[Scaled]:
     with progress(len(cases)) as report:
         found = []
         for sizes, batch in cases:
-            found += scale(sizes, batch, train, numbers, platform, options.seed, 1 if options.smoke else 5)
-            devices = "1 device" if numbers[-1] == 1 else f"{numbers[-1]} devices"
-            report(f"{found[-1].network}, batches of {batch:,}: {found[-1].ms_a_step:.2f} ms on {devices}")
+            rows = list(scale(sizes, batch, train, numbers, platform, options.seed, 1 if options.smoke else 5))
+            found += rows
+            times = ", ".join(f"{row.ms_a_step:.2f} ms on {row.devices}" for row in rows)
+            report(f"{rows[-1].network}, batches of {batch:,}, a step by number of devices: {times}")
     return found
 
 
@@ -114,7 +113,8 @@ def claims(found: list[Scaled]) -> list[Claim]:
     return [
         Claim(
             statement="",
-            claim=f"the parameters after {STEPS} steps on many devices are off those of one by, of their scale",
+            claim=f"the parameters after {STEPS} steps on many devices, and on one: how far apart at most, as a "
+            "fraction of the largest number of the same W or b",
             measured=max(each.furthest for each in found),
             relation="at most",
             reference=1e-5,
@@ -142,11 +142,20 @@ def scaling_figure(found: list[Scaled]) -> Figure:
         axes.set_xticks(sorted({each.devices for each in found}), minor=False)
         axes.minorticks_off()
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
+        label_log(axes.yaxis)
         axes.legend()
     virtual = f"; virtual devices, which share {os.cpu_count()} cores" if found[0].platform == "cpu" else ""
     figure.suptitle(f"What more devices buy (dotted: ideal{virtual})", x=0.01, ha="left", size=16)
     return figure
+
+
+def finding(found: list[Scaled]) -> str:
+    most = [each for each in found if each.devices == max(each.devices for each in found)]
+    speedups = " and ".join(f"{each.speedup:.2g} ({each.network}, batches of {each.batch_size:,})" for each in most)
+    return (
+        f"On {most[0].devices} devices a step is so many times as fast as on one: {speedups}; the parameters stay the "
+        f"same to within {max(each.furthest for each in found):.0e} of the largest."
+    )
 
 
 EXPERIMENT = Experiment(
@@ -155,6 +164,8 @@ EXPERIMENT = Experiment(
     claims=claims,
     tables=tables,
     figures=lambda found: {"scaling": scaling_figure(found)},
+    finding=finding,
+    look_at={"scaling": "How far the points are above the dotted lines, which fall as the number of devices grows."},
     dtype="float32",
 )
 

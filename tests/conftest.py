@@ -162,8 +162,12 @@ def smoke(request, tmp_path_factory) -> SmokeRun:
         patch.setattr(script, "EXPERIMENT", experiment._replace(measure=measure))
         code = run(script.main, Options, ["--smoke", "--out", str(out)])
     (folder,) = (out / experiment.name).iterdir()
-    claims = json.loads((folder / "results.json").read_text())["claims"]
+    results = json.loads((folder / "results.json").read_text())
+    claims = results["claims"]
     check_form(claims)
+    assert results["finding"].endswith(".")
+    assert "nan" not in results["finding"]
+    assert {f"{name}.png" for name in results["look_at"]} == {path.name for path in folder.glob("*.png")}
     assert {claim["statement"] for claim in claims} == named_statements(script)
     return SmokeRun(code, folder, found[0])
 

@@ -32,6 +32,7 @@ def test_a_smoke_run_leaves_everything_where_people_look(smoke):
     pictures = {"epoch", "alone", "gradients", "costs_against", "time_to_accuracy"}
     expected = {"results.json", *(f"{x}.csv" for x in tables | sweeps), *(f"{x}.png" for x in pictures)}
     assert {path.name for path in smoke.iterdir()} == expected
+    assert set(benchmark.LOOK_AT) == pictures
 
 
 def test_ratios_come_first_and_every_peer_has_a_row(smoke):
@@ -68,7 +69,9 @@ def test_a_peer_that_does_other_work_ends_the_benchmark_with_1(tmp_path, monkeyp
     )
     monkeypatch.setattr(benchmark, "measure", lambda *_: found)
     assert run(benchmark.main, Options, ["--no-figures", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "error: NumPy does other work than jaxprop, manual backprop: compare its steps\n"
+    output = capsys.readouterr()
+    assert output.err == "error: NumPy does other work than jaxprop, manual backprop: compare its steps\n"
+    assert f"What was found\n  An epoch takes {MANUAL} " in output.out
 
 
 def test_a_small_data_set_is_repeated_until_an_epoch_has_its_size():

@@ -1,5 +1,6 @@
 """What every script shares: its options, its first line, its progress, and how it ends."""
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,7 @@ def run(
     argv: Sequence[str] | None = None,
     earlier: Callable[[SomeOptions], SomeOptions | None] = lambda options: None,
 ) -> int:
-    """Parses the command line, runs `main(options)` and returns the exit code.
+    """Parses the command line, runs `main(options)` and returns the exit code. Help begins with the script's docstring.
 
     0 good, 1 a claim is false, 2 bad input (one sentence, no traceback), 4 another process of the run was lost, 130
     stopped by Ctrl-C, 143 by SIGTERM. `main` may have others, such as 3 of `train.py`.
@@ -94,10 +95,11 @@ def _run(
     argv: Sequence[str] | None,
     earlier: Callable[[SomeOptions], SomeOptions | None],
 ) -> int:
-    options = tyro.cli(options_type, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    about = inspect.getdoc(inspect.getmodule(main))
+    options = tyro.cli(options_type, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
     if before := earlier(options):
         # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
-        options = tyro.cli(options_type, args=argv, default=before)
+        options = tyro.cli(options_type, args=argv, description=about, default=before)
     if isinstance(options, Options) and options.keep_compiled:
         keep_compiled()
     return main(options)

@@ -8,9 +8,11 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from jaxtyping import Float, Int, UInt8
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxprop.files import write_atomically
 
@@ -49,6 +51,19 @@ def save_figure(path: Path, figure: Figure) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
+def label_log(axis: Axis) -> None:
+    """Labels a logarithmic axis with plain numbers, few enough to read. Call it when everything is drawn."""
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    if decades < 0.5:
+        axis.set_major_locator(MaxNLocator(5))  # so near each other are the numbers that they may as well be even
+    else:
+        of_each_decade = (1, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
+        axis.set_major_locator(LogLocator(subs=of_each_decade, numticks=12))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 @styled
 def learning_curves(rows: Sequence[Mapping[str, float]], others: str = "test") -> Figure:
     """Cost and accuracy against epochs, of the training examples and of others. One row an epoch, as in `metrics.csv`.
@@ -63,8 +78,7 @@ def learning_curves(rows: Sequence[Mapping[str, float]], others: str = "test") -
             axes.plot(epochs, [row[f"{split}_{quantity}"] for row in rows], style, label=label)
         axes.set(xlabel="epoch", title=f"{quantity.capitalize()} after each epoch")
     figure.axes[0].set(ylabel="cost, mean over examples of Σ(a − y)²", yscale="log")
-    figure.axes[0].yaxis.set_major_formatter("{x:g}")
-    figure.axes[0].yaxis.set_minor_formatter("{x:g}")
+    label_log(figure.axes[0].yaxis)
     figure.axes[1].set(ylabel="fraction classified correctly", ylim=(None, 1))
     figure.axes[0].legend()
     return figure
@@ -82,7 +96,7 @@ def answers(
             axes.axis("off")
             continue
         right = given[i] == labels[i]
-        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+        axes.imshow(images[i], cmap="gray", vmin=0, vmax=255)  # as the network sees it: 1 is white
         axes.set_title(f"{given[i]}" if right else f"{given[i]}, not {labels[i]}", loc="center", fontsize=10)
         axes.title.set_color("black" if right else VERMILION)
         axes.spines[:].set(visible=True, color="lightgray" if right else VERMILION, linewidth=0.8 if right else 2.5)

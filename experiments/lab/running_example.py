@@ -1,5 +1,6 @@
 """The running example of the lesson: its network, its data, its mini-batches, and the way from step to step."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from lab.common import Options
 SIZES = (784, 16, 16, 10)
 LEARNING_RATE = 2.0
 BATCH_SIZE = 100
+NAMES = "W1, b1: weights and biases of hidden layer 1; W2, b2: of hidden layer 2; W3, b3: of the outputs"
 
 
 def load(options: Options) -> Dataset:
@@ -34,6 +36,26 @@ def select(examples: jp.Examples, rows: Any) -> jp.Examples:
 def whole(examples: jp.Examples) -> Batch:
     """All examples as one batch, in JAX's default float type. 60,000 of them take 376 MB in float64."""
     return jp.as_batch(examples.images, examples.labels)
+
+
+def parameter_name(path: str) -> str:
+    """What a parameter, or an array of them, is called in figures: "[2].b[7]" is b2[7], and "[0].W" is W1.
+
+    path: as `jax.tree_util.keystr` gives it for the parameters of the network, in which dense layers and activations
+    take turns. The lesson counts the layers of neurons from 1, see `NAMES`. W1[3, 406] leads to neuron 3 from pixel
+    406, both counted from 0.
+    """
+    match = re.fullmatch(r"\[(\d+)\]\.([Wb])(.*)", path)
+    if match is None:
+        raise ValueError(f"{path!r} is no path of the parameters of a network of dense layers and activations")
+    layer, kind, index = match.groups()
+    return f"{kind}{int(layer) // 2 + 1}{index}"
+
+
+def best_rate(rate: float, rates: Sequence[float]) -> str:
+    """In words, a learning rate that was the best of some in ascending order; also if a better one may lie beyond."""
+    words = f"rate {rate:g}, the best of {rates[0]:g} to {rates[-1]:g}"
+    return f"{words}, at their edge: a better one may lie beyond" if rate in (rates[0], rates[-1]) else words
 
 
 def mini_batches(key: PRNGKeyArray, n: int, steps: int, batch_size: int = BATCH_SIZE) -> Int[np.ndarray, "steps B"]:

@@ -10,9 +10,6 @@ How many examples are enough? The mean over n of all N, in random order, is off 
 root mean square, V being the variance of the wishes, with divisor N, summed over the parameters. That falls like
 1 / sqrt(n), and to 0 when all are averaged.
 
-What to look at: in `wishes.png` what ten examples wish of six parameters, and at the right what all agree on, much less
-than most of them want. In `settling.png` the dots lie on the predicted curve.
-
     uv run experiments/lesson/averaging.py
 """
 
@@ -39,12 +36,12 @@ from jaxprop.verify.comparison import by_path
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.figures import BLUE, ORANGE, new_figure, styled
+from lab.figures import BLUE, ORANGE, label_log, new_figure, styled
 from lesson.noise import sampling_error, total_variance
 from lesson.wishes_figure import UP_AND_DOWN
 
 STEPS = 100
-ORDERS = 100  # in which the examples are averaged
+ORDERS = 100  # in which the examples are averaged; a smoke run takes 20
 NUMBERS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)  # of examples that are averaged
 PARTS = 10  # so many times progress is reported
 
@@ -56,6 +53,7 @@ class Findings(NamedTuple):
     apart: dict[str, float]  # average nudges from minus the gradient by jp.autodiff: by leaf, relative to its largest
     images: UInt8[np.ndarray, "10 28 28"]  # the first example of each digit
     wishes: dict[str, Float[np.ndarray, " 11"]]  # of one parameter a leaf: by those ten, and the average of all
+    orders: int  # in which they are averaged
     numbers: Int[np.ndarray, " S"]  # of examples
     errors: Float[np.ndarray, " S"]  # of their average, root mean square over the orders, relative to the gradient
     predicted: Float[np.ndarray, " S"]
@@ -85,6 +83,7 @@ def measure(options: Options) -> Findings:
     cost, average = jax.tree.map(np.asarray, average_nudges(params, train))
     length = float(jnp.sqrt(jp.norm_squared(average)))
 
+    orders = 20 if options.smoke else ORDERS
     most = NUMBERS[::3] if options.smoke else NUMBERS
     few = [number for number in most if number < n // 2]
     numbers = np.array([*few, n // 2, n * 9 // 10, n * 99 // 100])
@@ -95,24 +94,27 @@ def measure(options: Options) -> Findings:
         apart=by_path(jax.tree.map(lambda a, g: float(np.abs(a + g).max() / np.abs(g).max()), average, grads)),
         images=np.asarray(train.images)[firsts],
         wishes=strongest_wishes(squares, ten, average),
+        orders=orders,
         numbers=numbers,
-        errors=np.sqrt(squared_errors(nudges, average, numbers, order_key)) / length,
+        errors=np.sqrt(squared_errors(nudges, average, numbers, order_key, orders)) / length,
         predicted=np.array([sampling_error(float(variance), n, number) for number in numbers]) / length,
     )
 
 
 def strongest_wishes(squares: Params, ten: Params, average: Params) -> dict[str, Float[np.ndarray, " 11"]]:
-    """Of each leaf, the parameter with the largest wishes: by its name what each of ten and the average wish."""
+    """Of each array, the parameter with the largest wishes: by its name what each of ten and the average wish."""
     found = {}
     for path, square in by_path(squares).items():
         at = np.unravel_index(np.argmax(square), square.shape)
-        name = f"params{path}[{', '.join(map(str, at))}]"
+        name = running_example.parameter_name(f"{path}[{', '.join(map(str, at))}]")
         found[name] = np.append(by_path(ten)[path][:, *at], by_path(average)[path][at])
     return found
 
 
-def squared_errors(nudges: Grads, average: Params, numbers: np.ndarray, key: Array) -> Float[np.ndarray, " S"]:
-    """Of the average over the first so many examples, for the mean of ORDERS random orders of all of them."""
+def squared_errors(
+    nudges: Grads, average: Params, numbers: np.ndarray, key: Array, orders: int
+) -> Float[np.ndarray, " S"]:
+    """Of the average over the first so many examples, for the mean of so many random orders of all of them."""
     n = len(jax.tree.leaves(nudges)[0])
 
     @jax.jit
@@ -127,11 +129,11 @@ def squared_errors(nudges: Grads, average: Params, numbers: np.ndarray, key: Arr
 
     found = []
     with progress(PARTS) as report:
-        for i in range(ORDERS):
+        for i in range(orders):
             (order,) = jp.epoch_order(jax.random.fold_in(key, i), n, n)
             found.append(np.asarray(one_order(nudges, order)))
-            if (i + 1) % (ORDERS // PARTS) == 0:
-                report(f"averaged in {i + 1} of {ORDERS} orders")
+            if (i + 1) % (orders // PARTS) == 0:
+                report(f"averaged in {i + 1} of {orders} orders")
     return np.mean(found, axis=0)
 
 
@@ -142,7 +144,7 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L3",
-            f"the costs of {all_of_them}, averaged, beside the cost of the network: relative difference",
+            f"the costs of {all_of_them}, averaged, and the cost of the network: how far apart, as a fraction of it",
             abs(found.averaged_cost / found.network_cost - 1),
             "at most",
             1e-12,
@@ -150,8 +152,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L15",
-            f"the nudges of {all_of_them}, averaged, beside minus the gradient by jax.grad: the largest difference, "
-            "relative to the leaf's largest",
+            f"the wishes of {all_of_them}, averaged, and minus the gradient by jax.grad: how far apart at most, as a "
+            "fraction of the largest number of the same W or b",
             max(found.apart.values()),
             "at most",
             1e-12,
@@ -159,13 +161,14 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L15",
-            "the error of the average over the first n examples, over the predicted one: the ratio farthest from 1",
+            "the error of the average over the first n examples, divided by the predicted one; of all n, the one "
+            "where the two differ most",
             float(ratios[np.argmax(np.abs(ratios - 1))]),
             "within",
             1,
-            tolerance=2 * (2 / ORDERS) ** 0.5,
-            because=f"four standard errors of a root mean square over {ORDERS} orders, were the errors normal and all "
-            "one way",
+            tolerance=2 * (2 / found.orders) ** 0.5,
+            because=f"four standard errors of a root mean square over {found.orders} orders, were the errors normal "
+            "and all one way",
         ),
     ]
 
@@ -214,7 +217,11 @@ def table_figure(
     axes.set_yticks(-0.46 - np.arange(len(wishes)), list(wishes))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xlabel("wishes, in thousandths; blue: up, orange: down, each row with a scale of its own", labelpad=10)
+    axes.set_xlabel(
+        "wishes, in thousandths; blue: up, orange: down, each row with a scale of its own\n"
+        f"one parameter a row; {running_example.NAMES}",
+        labelpad=10,
+    )
     message = "Examples wish for different changes; the network goes by the average"
     figure.suptitle(message, x=0.01, ha="left", size=18)
     return figure
@@ -234,13 +241,30 @@ def settling_figure(
     axes.plot(numbers, errors, "o", color=BLUE, label="measured in random orders")
     axes.set(xscale="log", yscale="log", xlabel="examples averaged", ylabel="error of their average, over |gradient|")
     axes.set(title="The average settles like 1 / √n, and faster when most have been averaged")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
+    label_log(axes.xaxis)
+    label_log(axes.yaxis)
     axes.legend()
     return figure
 
 
-EXPERIMENT = Experiment("averaging", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    ten = np.array([wishes[:10] for wishes in found.wishes.values()])
+    average = np.array([wishes[10] for wishes in found.wishes.values()])
+    times = float(np.median(np.abs(ten).mean(axis=1) / np.abs(average)))
+    return (
+        f"The wishes of {found.examples:,} examples, averaged, are minus the gradient, to within "
+        f"{max(found.apart.values()):.0e}; a single example wishes for {times:.0f} times as much (the median of six "
+        "parameters), so most of what examples want cancels."
+    )
+
+
+LOOK_AT = {
+    "wishes": "Each row is one weight or bias, each column one example. Examples disagree even about up and down; the "
+    "last column, the average that the network follows, is much smaller than most of them.",
+    "settling": "The dots, measured, lie on the orange curve, predicted: an average over four times as many examples "
+    "is off by half as much, and by nothing once all are averaged.",
+}
+EXPERIMENT = Experiment("averaging", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

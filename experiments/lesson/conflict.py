@@ -8,8 +8,6 @@ it, since the way back through the network is much the same for all outputs and 
 granted within a few steps. What is left is what divides the digits: of ten unit vectors the mean cosine is at least
 -1/9, which they reach if they add up to zero.
 
-Look at how blue (agreement) turns into red (conflict), and at how soon the mean is at its floor.
-
     uv run experiments/lesson/conflict.py
 """
 
@@ -101,7 +99,7 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L14",
-            "before the first step, mean cosine of what two digits wish for at the outputs",
+            "before the first step: cosine of what two digits wish for at the outputs, mean over all pairs",
             found.wishes,
             "within",
             0.6,
@@ -110,8 +108,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L14",
-            "and of their gradients; expected is that of one and the same picture, the average of all, taken for "
-            "either digit",
+            "before the first step: cosine of the gradients of two digits, mean over all pairs, beside that of one and "
+            "the same picture, the average of all, taken for either digit",
             mean_of_pairs(found.cosines[0]),
             "within",
             found.one_picture,
@@ -120,7 +118,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L15",
-            f"after {LATER} steps on all digits, mean cosine of the gradients of two",
+            f"after {LATER} steps on all digits: cosine of the gradients of two digits, mean over all pairs",
             mean_of_pairs(found.cosines[LATER]),
             "at most",
             FLOOR / 2,
@@ -164,7 +162,19 @@ def figures(found: Findings) -> dict[str, Figure]:
     return {"conflict": figure}
 
 
-EXPERIMENT = Experiment("conflict", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    before, later = (mean_of_pairs(found.cosines[step]) for step in (0, LATER))
+    return (
+        f"The gradients of two digits have a cosine of {before:.2f} before the first step, where all want much the "
+        f"same, and of {later:.2f} after {LATER} steps; the lowest mean that ten digits can have is {FLOOR:.2f}."
+    )
+
+
+LOOK_AT = {
+    "conflict": "Blue squares, two digits that agree, turn red, two that are in conflict. On the right how soon the "
+    "mean of all pairs is at the dotted line, the lowest that it can be.",
+}
+EXPERIMENT = Experiment("conflict", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

@@ -2,16 +2,16 @@
 
 The lesson says so of stochastic gradient descent, which takes a step for every 100 examples (the drunk man), beside
 gradient descent with all examples in each step (the careful man). Here both start from the same untrained network, and
-each has the best of five learning rates, by the cost that he ends at. The careful man's steps go exactly down the true
-slope, his path is the straighter one (straightness: |end − start| / length of the path), and the drunk man is where the
-careful one ends after a small part of the examples.
+each has the best of six learning rates: the one with which he ends at the lowest cost over all examples. The careful
+man's steps go exactly down the true slope, his path is the straighter one (straightness: |end − start| / length of the
+path), and the drunk man is where the careful one ends after a small part of the examples.
 
-The first picture is the one that the lesson draws, with true numbers: look at the true cost on the one plane that holds
-the start and both ends, and at both paths as seen from straight above. The drunk man walks many times as far as he
-gets, yet hardly seems to stumble: in 13,002 dimensions nearly all of it is to sides that the plane does not have. So
-the picture says how much of the paths it holds, and plane.csv has the true cost along them beside that of the plane
-below. The second picture shows the true cost against steps, examples and seconds: three panels that tell three stories
-about the same two walks.
+The first picture is the one that the lesson draws, with true numbers: the true cost on the one plane that holds the
+start and both ends, and both paths as seen from straight above. The drunk man walks many times as far as he gets, yet
+on this plane he hardly seems to stumble: in 13,002 dimensions nearly all of it is to sides that the plane does not
+have. So beside it a few dozen single steps of each man, from the middle of his walk, are drawn on a plane of their own:
+along the way that these steps got him, and sideways where they scatter most. plane.csv has the true cost along both
+paths beside that of the plane below.
 
     uv run experiments/lesson/drunk_and_careful.py
 """
@@ -39,15 +39,17 @@ from jaxprop.layers import Params
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.figures import BLUE, VERMILION, new_figure, styled
+from lab.figures import BEHIND_TEXT, BLUE, VERMILION, label_log, new_figure, styled
 from lab.timing import interleave
 from lesson.planes import Plane, plane_through
 
-RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
+RATES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 CAREFUL_STEPS = 200
 DRUNK_STEPS = 1000
+ROWS = 10  # of the map, after which progress is reported
 RECORD = 10  # of the drunk man's steps every tenth is recorded, of the careful man's every one
 BELOW = 10  # the plane's own cost is found below every tenth record
+CLOSE = 40  # single steps from the middle of each walk, which are looked at closely
 
 CostsAt = Callable[[Float[np.ndarray, "T P"]], Float[np.ndarray, " T"]]  # over all examples, at each of T places
 Report = Callable[[str], None]
@@ -63,6 +65,7 @@ class Walk(NamedTuple):
     costs: Float[np.ndarray, " T+1"]  # over all examples
     length: float  # of all steps together
     seconds_per_step: float
+    closely: Float[np.ndarray, "C+1 P"]  # the places from the middle of the walk on, after every single step
 
     @property
     def straightness(self) -> float:
@@ -113,7 +116,7 @@ def measure(options: Options) -> Findings:
         examples, order = data
         return jp.as_batch(examples.images[order[i]], examples.labels[order[i]])
 
-    with progress(20 + 2 + grid) as report:
+    with progress(5 + 5 + -(-grid // ROWS) + 2) as report:
         careful = walk(
             network,
             start,
@@ -137,7 +140,8 @@ def measure(options: Options) -> Findings:
         hill = survey(careful, drunk, costs_at, grid, report)
         for name, man in (("careful", careful), ("drunk", drunk)):
             held = hill.plane.captured(man.places)
-            report(f"{name}: straightness {man.straightness:.3f}, {held:.1%} of squared distances within the plane")
+            best = running_example.best_rate(man.rate, RATES)
+            report(f"{name}: {best}; straightness {man.straightness:.3f}, {held:.0%} of squared distances in the plane")
     return Findings(careful, drunk, off_course(network, careful, start, whole), hill)
 
 
@@ -176,7 +180,7 @@ def walk(
     """The walk of so many steps that ends lowest among those with each of the rates, which are walked side by side.
 
     batch_at: `(data, i) -> batch`, what step i looks at; traceable.
-    every: steps from one record to the next. `report` is called at each tenth of the way.
+    every: steps from one record to the next. `report` is called at each fifth of the way.
     """
     place, unravel = ravel_pytree(start)
     backprop = jp.backprop(network, jp.squared_error)
@@ -204,12 +208,17 @@ def walk(
         now, lengths = together(rates, now, lengths, data, rows)
         places.append(np.asarray(now))
         taken = rows[-1] + 1
-        if taken % (steps // 10) == 0:
-            report(f"{taken:,} of {steps:,} steps, at five rates together")
+        if taken % (steps // 5) == 0:
+            report(f"{taken:,} of {steps:,} steps, at {len(RATES)} rates together")
     best = int(np.argmin(costs_at(places[-1])))
     way = np.stack([each[best] for each in places])
 
     alone = jax.jit(advance)
+    middle = len(way) // 2
+    closely = [way[middle]]
+    for i in range(middle * every, middle * every + CLOSE):
+        after, _ = alone(rates[best], closely[-1], 0.0, data, np.array([i]))
+        closely.append(np.asarray(after))
     few = np.arange(10 * every if every > 1 else 1)  # steps that are timed: one with all examples is long enough
     seconds = interleave({"few": lambda: alone(rates[best], place, 0.0, data, few)}, repeats=5)["few"]
     return Walk(
@@ -220,6 +229,7 @@ def walk(
         costs=costs_at(way),
         length=float(lengths[best]),
         seconds_per_step=float(np.median(seconds)) / len(few),
+        closely=np.stack(closely),
     )
 
 
@@ -238,7 +248,7 @@ def off_course(network: jp.Network, careful: Walk, like: Params, whole: Batch) -
 
 
 def survey(careful: Walk, drunk: Walk, costs_at: CostsAt, grid: int, report: Report) -> Hill:
-    """Maps the plane through both ends and the start, as far as the walks go. `report` is called for each row."""
+    """Maps the plane through both ends and the start, as far as the walks go. `report` is called now and then."""
     plane = plane_through(drunk.places[0], drunk.places[-1], careful.places[-1])
     xy = np.concatenate([plane.coordinates(careful.places), plane.coordinates(drunk.places)])
     lowest, highest = xy.min(axis=0), xy.max(axis=0)
@@ -247,12 +257,25 @@ def survey(careful: Walk, drunk: Walk, costs_at: CostsAt, grid: int, report: Rep
     costs = []
     for height in y:
         costs.append(costs_at(plane.at(np.stack([x, np.full(grid, height)], axis=1))))
-        report(f"the hill: row {len(costs)} of {grid}")
+        if len(costs) % ROWS == 0 or len(costs) == grid:
+            report(f"the hill: {len(costs)} of {grid} rows mapped")
 
     def beneath(man: Walk) -> np.ndarray:
         return costs_at(plane.at(plane.coordinates(man.places[::BELOW])))
 
     return Hill(plane, x, y, np.stack(costs), {"careful": beneath(careful), "drunk": beneath(drunk)})
+
+
+def side_view(places: Float[np.ndarray, "C+1 P"]) -> Float[np.ndarray, "C+1 2"]:
+    """Places along the way from the first to the last, and sideways where they scatter most; the way is 1 long."""
+    way = places[-1] - places[0]
+    along = (places - places[0]) @ way / (way @ way)
+    aside = places - places[0] - along[:, None] * way
+    # The first principal direction of what is left, by the small matrix of inner products.
+    centred = aside - aside.mean(axis=0)
+    sizes, directions = np.linalg.eigh(centred @ centred.T)
+    sideways = directions[:, -1] * np.sqrt(sizes[-1]) / np.linalg.norm(way)
+    return np.stack([along, sideways - sideways[0]], axis=1)
 
 
 def examples_saved(careful: Walk, drunk: Walk) -> float:
@@ -272,8 +295,8 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L18",
-            f"the cost at which the careful man ends, {careful.costs[-1]:.3f} after {careful.steps[-1]} steps with all "
-            "examples, is reached by the drunk man, with mini-batches, with so many times fewer examples",
+            f"how many times fewer examples the drunk man has seen when he is where the careful man ends, at a cost of "
+            f"{careful.costs[-1]:.3f} after {careful.steps[-1]} steps with all examples",
             examples_saved(careful, drunk),
             "at least",
             20.0 if parts > 100 else 4.0,
@@ -281,7 +304,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L18",
-            "the careful man's path is so many times as straight as the drunk man's",
+            "how many times as straight the careful man's path is as the drunk man's",
             careful.straightness / drunk.straightness,
             "at least",
             2.0,
@@ -289,8 +312,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L18",
-            "the careful man's steps differ from the way straight down, the rate times minus jax.grad, by at most, as "
-            "a fraction of its length",
+            "the careful man's steps, and the way straight down (the rate times minus jax.grad): how far apart at "
+            "most, as a fraction of its length",
             found.off_course,
             "at most",
             1e-3,
@@ -328,22 +351,24 @@ def figures(found: Findings) -> dict[str, Figure]:
 
 @styled
 def draw_hill(hill: Hill, men: Mapping[str, Walk]) -> Figure:
-    """The map with both paths on it, as seen from straight above."""
-    figure = new_figure(9, 5.4)
-    axes = figure.subplots()
+    """The map with both paths on it, as seen from straight above; and beside it single steps of each man."""
+    figure = new_figure(12.5, 6)
+    axes, close = figure.subplots(1, 2, width_ratios=(1.7, 1))
     levels = np.geomspace(hill.costs.min(), hill.costs.max(), 15)
     filled = axes.contourf(hill.x, hill.y, hill.costs, levels, cmap="Greys", norm="log", alpha=0.7)
     axes.contour(hill.x, hill.y, hill.costs, levels, colors="white", linewidths=0.8)
-    bar = figure.colorbar(filled, label="true cost on this plane", format="{x:.2g}")
+    bar = figure.colorbar(filled, ax=axes, label="true cost on this plane", format="{x:.2g}")
     bar.ax.minorticks_off()
     for name, colour, width in (("drunk", VERMILION, 1.5), ("careful", BLUE, 4)):
         man = men[name]
         x, y = hill.plane.coordinates(man.places).T
-        label = f"{name}: {man.steps[-1]:,} steps, walks {1 / man.straightness:.0f} times as far as he gets"
+        label = f"{name} man: {man.steps[-1]:,} steps, walks {1 / man.straightness:.0f} times as far as he gets"
         axes.plot(x, y, color=colour, linewidth=width, label=label)
         axes.plot(x[-1], y[-1], "*", color=colour, markersize=16, markeredgecolor="white")
+        along, sideways = side_view(man.closely).T
+        close.plot(along, sideways, ".-", color=colour, linewidth=width / 1.5, markersize=7)
     axes.plot(0, 0, "s", color="black")
-    axes.annotate("start", (0, 0), (7, -14), textcoords="offset points")
+    axes.annotate("start", (0, 0), (8, -16), textcoords="offset points", bbox=BEHIND_TEXT)
     drunk, careful = men["drunk"], men["careful"]
     axes.set_xlabel(
         "from the start towards the drunk man's end, as a distance between parameters\n"
@@ -351,10 +376,17 @@ def draw_hill(hill: Hill, men: Mapping[str, Walk]) -> Figure:
         f"{hill.plane.captured(careful.places):.0%} (careful) lie in this plane"
     )
     axes.set_ylabel("at right angles to it")
-    axes.legend(loc="lower center", frameon=True)
-    axes.set_title(
-        f"After {drunk.examples[-1]:,} examples the drunk man is down at a cost of {drunk.costs[-1]:.2g},\n"
-        f"the careful man after {careful.examples[-1]:,} at {careful.costs[-1]:.2g}"
+    axes.set_title("The hill, from above")
+    close.set(xlabel=f"along the way that {CLOSE} steps got him,\nas a fraction of it")
+    close.set(ylabel="to the side to which he sways most", aspect="equal", adjustable="datalim")
+    close.set_title(f"{CLOSE} single steps, magnified")
+    figure.legend(loc="outside lower left", ncols=2)
+    figure.suptitle(
+        f"After {drunk.examples[-1]:,} examples the drunk man is down at a cost of {drunk.costs[-1]:.2g}, "
+        f"the careful man after {careful.examples[-1]:,} at {careful.costs[-1]:.2g}",
+        x=0.01,
+        ha="left",
+        size=14,
     )
     return figure
 
@@ -378,15 +410,31 @@ def draw_stories(men: Mapping[str, Walk]) -> Figure:
     for axes in (by_steps, by_examples, by_seconds):
         axes.axhline(men["careful"].costs[-1], color="gray", linestyle=":", linewidth=1)
         axes.set(xscale="log", yscale="log")
-        axes.yaxis.set_major_formatter("{x:g}")
+    label_log(by_steps.yaxis)  # the others share it
     by_steps.legend(loc="lower left")
     saved = examples_saved(men["careful"], men["drunk"])
-    message = f"To the careful man's last cost, the drunk man needs {saved:,.0f} times fewer examples"
+    message = f"To the careful man's last cost (dotted), the drunk man needs {saved:,.0f} times fewer examples"
     figure.suptitle(message, x=0.01, ha="left")
     return figure
 
 
-EXPERIMENT = Experiment("drunk_and_careful", measure, claims, tables, figures, dtype="float32")
+def finding(found: Findings) -> str:
+    careful, drunk = found.careful, found.drunk
+    return (
+        f"The drunk man is as low as the careful man's end ({careful.costs[-1]:.2g}) with "
+        f"{examples_saved(careful, drunk):,.0f} times fewer examples, though he walks {1 / drunk.straightness:.0f} "
+        f"times as far as he gets, and the careful man {1 / careful.straightness:.1f} times; their rates are "
+        f"{drunk.rate:g} and {careful.rate:g}, each the one that ends lowest."
+    )
+
+
+LOOK_AT = {
+    "hill": "On the left both paths down the hill of the cost, which is darker where it is higher. On the right single "
+    "steps: the drunk man's zigzag, the careful man's nearly lie on a line.",
+    "stories": "The same two walks against steps, examples and seconds: by steps the two are not far apart; by "
+    "examples and by seconds the drunk man is far ahead.",
+}
+EXPERIMENT = Experiment("drunk_and_careful", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 
 
 def main(options: Options) -> int:

@@ -5,8 +5,6 @@ answer. L8: an activation is the sum of the previous activations, each times its
 sigmoid or a ReLU. L2: the cost of one example is the sum over the outputs of (a - y)^2, y being 1 at the right digit
 and 0 elsewhere. That is all: it takes five lines of NumPy, which share nothing with the layers that they check.
 
-Look at which output is the brightest, and at which outputs make up the cost.
-
     uv run experiments/lesson/forward.py
 """
 
@@ -86,7 +84,7 @@ def claims(answers: dict[str, Answers]) -> list[Claim]:
     found = [
         Claim(
             "L1",
-            "parameters",
+            "weights and biases of the network",
             answers["sigmoid"].parameters,
             "within",
             13_002,
@@ -100,7 +98,7 @@ def claims(answers: dict[str, Answers]) -> list[Claim]:
         found += [
             Claim(
                 "L8",
-                f"with {activation}, the largest difference of an output from NumPy's",
+                f"with {activation}, the largest difference between an output and NumPy's",
                 float(np.abs(answer.outputs - in_numpy).max()),
                 "at most",
                 1e-12,
@@ -108,7 +106,7 @@ def claims(answers: dict[str, Answers]) -> list[Claim]:
             ),
             Claim(
                 "L2",
-                f"with {activation}, the largest difference of the cost of a picture from NumPy's",
+                f"with {activation}, the largest difference between the cost of a picture and NumPy's",
                 float(np.abs(answer.costs - costs_in_numpy).max()),
                 "at most",
                 1e-12,
@@ -116,7 +114,7 @@ def claims(answers: dict[str, Answers]) -> list[Claim]:
             ),
             Claim(
                 "L1",
-                f"with {activation}, fraction classified correctly; expected is that of NumPy's brightest outputs",
+                f"with {activation}, fraction classified correctly, beside what NumPy's brightest outputs get right",
                 answer.accuracy,
                 "within",
                 float(np.mean(correct_in_numpy)),
@@ -143,7 +141,7 @@ def figures(answers: dict[str, Answers]) -> dict[str, Figure]:
     outputs, targets = first.outputs[0], first.targets[0]
     figure = new_figure(10, 4.2)
     picture, answer, cost = figure.subplots(1, 3)
-    picture.imshow(first.image, cmap="gray_r")
+    picture.imshow(first.image, cmap="gray")
     picture.axis("off")
     answer.bar(digits, outputs, color=BLUE, label="output a")
     answer.plot(digits, targets, "_", color=VERMILION, markersize=16, markeredgewidth=2.5, label="target y")
@@ -158,7 +156,22 @@ def figures(answers: dict[str, Answers]) -> dict[str, Figure]:
     return {"one_answer": figure}
 
 
-EXPERIMENT = Experiment("forward", measure, claims, tables, figures)
+def finding(answers: dict[str, Answers]) -> str:
+    apart = max(float(np.abs(answer.outputs - answer.outputs_in_numpy).max()) for answer in answers.values())
+    kinds = {"sigmoid": "sigmoids", "relu": "ReLUs"}
+    correct = " and ".join(f"{answer.accuracy:.1%} with {kinds[name]}" for name, answer in answers.items())
+    return (
+        f"Five lines of NumPy give the outputs of all {len(answers['sigmoid'].outputs):,} pictures that the network "
+        f"gives, to within {apart:.0e}; the brightest of the ten is the right digit for {correct}, after {STEPS} steps "
+        "of training."
+    )
+
+
+LOOK_AT = {
+    "one_answer": "One picture. The tallest bar in the middle is the answer of the network; each bar on the right is "
+    "the square of how far an output is from its target (red marks in the middle), and together they are the cost."
+}
+EXPERIMENT = Experiment("forward", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

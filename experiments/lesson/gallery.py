@@ -3,8 +3,8 @@
     uv run experiments/lesson/gallery.py          # from runs on MNIST that are there
     uv run experiments/lesson/gallery.py --run    # runs every script first
 
-The page has a section for each script: what the lesson says, the pictures, what was claimed and measured, and the
-command. A claim that came out false is shown as such, and makes the exit code 1.
+The page has a section for each script: what the lesson says, what was found, the pictures with what to look at, what
+was claimed and measured, and the command. A claim that came out false is shown as such, and makes the exit code 1.
 """
 
 from lab.signals import listen
@@ -28,8 +28,10 @@ from PIL import Image, UnidentifiedImageError
 
 from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, read_bytes, write_atomically
+from lab.claims import Claim
 from lab.common import Options, run
-from lesson.statements import SCRIPTS, STATEMENTS
+from lab.statements import STATEMENTS
+from lesson.scripts import SCRIPTS
 
 LESSON = Path(__file__).parent
 EXPERIMENTS = LESSON.parent
@@ -41,9 +43,9 @@ class GalleryOptions(Options):
     """Make the gallery from the newest run of every script of the lesson."""
 
     dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "mnist"
-    """Of runs on which images. The page in experiments/ is of mnist; the others need --page."""
+    """Of runs on which images. The page in experiments/ is of mnist; any other needs --page."""
     run: bool = False
-    """Run every script first."""
+    """Run every script first. On MNIST that takes about six minutes on two CPU cores."""
     page: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for the page and its pictures, instead of experiments/."""
 
@@ -80,12 +82,17 @@ def page_folder(options: GalleryOptions) -> Path:
     """Where the page goes. Raises `BadInput` where anything but full runs on MNIST would replace the tracked page."""
     if options.page:
         return options.page
-    if options.dataset != "mnist" or options.smoke:
-        what = "--smoke" if options.smoke else f"--dataset {options.dataset}"
-        raise BadInput(
-            f"{what} makes another page than {EXPERIMENTS / 'README.md'}, which is of full runs on mnist: name a "
-            "folder for it by --page"
-        )
+    others = {
+        f"--dataset {options.dataset}": options.dataset != "mnist",
+        "--smoke": options.smoke,
+        "--no-figures": not options.figures,
+    }
+    for what, asked in others.items():
+        if asked:
+            raise BadInput(
+                f"{what} makes another page than {EXPERIMENTS / 'README.md'}, which has pictures of full runs on "
+                "mnist: name a folder for it by --page"
+            )
     return EXPERIMENTS
 
 
@@ -126,6 +133,7 @@ def newest_run(script: str, options: GalleryOptions) -> Run:
         try:
             results = json.loads(read_bytes(path))
             of_this_kind = (results["dataset"], results["smoke"]) == (options.dataset, options.smoke)
+            results["finding"], results["look_at"]  # which the runs of earlier versions lack
             if of_this_kind and (results["figures"] or not options.figures):
                 return Run(path.parent, results)
         except (json.JSONDecodeError, LookupError, TypeError) as error:
@@ -154,20 +162,23 @@ def small_picture(path: Path) -> bytes:
 PAGE = """# The lesson, measured
 
 An introductory lesson on backpropagation, told on handwritten digits, makes twenty statements, L1 to L20. Each section
-below is one script that measures some of them: what the lesson says, the picture, what was claimed and what was
-measured, and the command. Every number and every picture is of a run on `{dataset}`. A claim can come out false, and is
-marked then.
+below is one script that measures some of them: what the lesson says, what was found, the pictures with what to look
+at, what was claimed and what was measured, and the command. Every number and every picture is of a run on `{dataset}`.
+A claim can come out false, and is marked then; why each bound is where it is stands in the `results.json` of a run.
 
 Some words are the lesson's own. A **nudge**, or **wish**, is minus a derivative of the cost of one example: the change
 that would lower it. A **request** is what one neuron by itself wishes of an activation in the layer before. The
 **avenues** are the three kinds of numbers by which an activation can be changed: bias, weights, activations before.
+`W1`, `b1` are the weights and biases of hidden layer 1, `W2`, `b2` of hidden layer 2, `W3`, `b3` of the outputs;
+`W1[3, 406]` leads to neuron 3 from pixel 406, both counted from 0.
 
-The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which;
-[benchmarking/](benchmarking/) measures speed, beside other programs too; [lab/](lab/) holds what all scripts share. The
-scripts of this page are in [lesson/](lesson/), and those beside this page (`train.py`, `compare_gradients.py` and
-others) are the ones to begin with.
+The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which, in about four
+minutes; [benchmarking/](benchmarking/) measures speed, beside other programs too; [lab/](lab/) holds what all scripts
+share. The scripts of this page are in [lesson/](lesson/), and those beside this page (`train.py`,
+`compare_gradients.py` and others) are the ones to begin with.
 
-`uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first.
+`uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
+in about six minutes on two CPU cores.
 
 {sections}
 ## The runs
@@ -180,15 +191,14 @@ SECTION = """## {heading}
 
 {says}
 
+{finding}
+
 {pictures}{claims}
 
 ```
 uv run {command}
 ```
 """
-
-# In words, and on which side the tolerance is.
-BOUNDS = {"within": ("", "±"), "at least": ("at least ", "−"), "at most": ("at most ", "+")}
 
 
 def make_page(runs: Mapping[str, Run], dataset: str, with_pictures: bool) -> str:
@@ -214,9 +224,11 @@ def section(script: str, results: Mapping[str, Any], with_pictures: bool) -> str
             _, _, subject = heading.partition(": ")
             alt = html.escape(f"{name.replace('_', ' ')}: {subject}")
             pictures += f'<img src="gallery/{script}-{name}.png" width="720" alt="{alt}">\n\n'
+            pictures += f"*{escaped(results['look_at'][name])}*\n\n"
     return SECTION.format(
         heading=escaped(heading),
         says="\n>\n".join(says),
+        finding=escaped(results["finding"]),
         pictures=pictures,
         claims="\n".join(claim_line(claim) for claim in results["claims"]),
         command=" ".join(command(script, results["dataset"], results["seed"])),
@@ -229,24 +241,17 @@ def heading_of(script: str) -> str:
     return docstring.partition("\n")[0].rstrip(".")
 
 
-def claim_line(claim: Mapping[str, Any]) -> str:
-    measured = f"measured **{number(claim['measured'])}**, {expected(claim)}"
-    verdict = "" if claim["holds"] else ", so this is **FALSE**"
-    return f"- {claim['statement']}: {escaped(claim['claim'])}: {measured}{verdict}"
+def claim_line(record: Mapping[str, Any]) -> str:
+    claim = as_claim(record)
+    measured = f"measured **{claim.measured_in_words}**, expected {claim.expected_in_words}"
+    verdict = "" if claim.holds else ", so this is **FALSE**"
+    return f"- {claim.statement}: {escaped(claim.claim)}: {measured}{verdict}"
 
 
-def expected(claim: Mapping[str, Any]) -> str:
-    """The bound in words, such as "expected 1 ± 0.001" or "expected at least 0.95 − 0.02"."""
-    relation, sign = BOUNDS[claim["relation"]]
-    tolerance = f" {sign} {number(claim['tolerance'])}" if claim["tolerance"] else ""
-    return f"expected {relation}{number(claim['reference'])}{tolerance}"
-
-
-def number(x: float | str) -> str:
-    """With four digits. A NaN or an infinity is a word in JSON already."""
-    if isinstance(x, str):
-        return x
-    return f"{x:,.0f}" if float(x).is_integer() else f"{x:.4g}"
+def as_claim(record: Mapping[str, Any]) -> Claim:
+    """A claim as `results.json` has it, where a NaN or an infinity is a word."""
+    facts = {name: value for name, value in record.items() if name != "holds"}
+    return Claim(**{**facts, "measured": float(facts["measured"])})
 
 
 def escaped(text: str) -> str:

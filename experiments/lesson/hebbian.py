@@ -12,8 +12,6 @@ With every output at 1/2 it is 1/sqrt(10). It is at its best when the network ha
 ten: with every output at 1/10 it is 0.9 / sqrt(0.9^2 + 9 * 0.1^2) = 0.949. And averaged over all pictures even the
 rule's sign is wrong at the start, when every output is to fall nine times out of ten.
 
-Look at the one row in which the squares agree, and at the stars, which are what theory predicts.
-
     uv run experiments/lesson/hebbian.py
 """
 
@@ -115,8 +113,8 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L10",
-            "growth of the weights into the output that should be active, beside the activations they come from: "
-            "lowest cosine, of all pictures and steps",
+            "cosine of what the weights into the output that should be active wish for, and the activations that they "
+            "lead from; the lowest of all pictures and steps",
             min(row["lowest_cosine_with_brightness"] for row in found.course),
             "within",
             1.0,
@@ -133,7 +131,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L10",
-            "cosine of nudges and Hebb's rule before the first step",
+            "before the first step: cosine of what a picture wishes for all weights into the outputs, and Hebb's rule",
             start["cosine"],
             "within",
             PREDICTED[0],
@@ -142,7 +140,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L10",
-            f"the same after {ONE_IN_TEN} steps",
+            f"after {ONE_IN_TEN} steps: cosine of what a picture wishes for all weights into the outputs, and Hebb's "
+            "rule",
             one_in_ten["cosine"],
             "within",
             PREDICTED[ONE_IN_TEN],
@@ -151,7 +150,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L10",
-            "the same before the first step, both averaged over the pictures",
+            "before the first step: cosine of the wishes averaged over all pictures, and Hebb's rule averaged as well",
             start["cosine_of_averages"],
             "at most",
             -0.8,
@@ -183,7 +182,7 @@ def draw_picture(
     figure = new_figure(10, 3.4)
     scale = ScalarMappable(Normalize(-1, 1), "RdBu")
     digit, rule, backpropagation = figure.subplots(1, 3, width_ratios=(0.6, 1, 1))
-    digit.imshow(image, cmap="gray_r")
+    digit.imshow(image, cmap="gray")
     digit.axis("off")
     for axes, matrix, title in ((rule, hebb, "Hebb's rule"), (backpropagation, nudge, "Backpropagation")):
         axes.imshow(scale.to_rgba(matrix / np.abs(matrix).max()), aspect="auto")
@@ -207,10 +206,14 @@ def draw_course(course: Sequence[Mapping[str, Any]], predicted: Mapping[int, flo
     averages = [row["cosine_of_averages"] for row in course]
     axes.plot(steps, one_by_one, "o-", color=BLUE, label="picture by picture")
     axes.plot(steps, averages, "s--", color=VERMILION, label="averaged over the pictures")
-    axes.plot(list(predicted), list(predicted.values()), "k*", markersize=13, label="if every output is ½, or ⅒")
+    axes.plot(
+        list(predicted), list(predicted.values()), "k*", markersize=13, label="predicted, if every output were so"
+    )
+    for star, outputs, side in zip(predicted.items(), ("1/2", "1/10"), ("left", "center"), strict=True):
+        axes.annotate(f"every output {outputs}", star, (0, -22), textcoords="offset points", ha=side)
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.set(xscale="symlog", xlim=(-0.1, None), ylim=(-1.05, 1.05), xlabel="steps")
-    axes.set(ylabel="cosine of nudges and Hebb's rule")
+    axes.set(ylabel="cosine of wishes and Hebb's rule")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower right")
     message = "At the outputs: one picture's wishes follow Hebb's rule, their average does not"
@@ -218,7 +221,26 @@ def draw_course(course: Sequence[Mapping[str, Any]], predicted: Mapping[int, flo
     return figure
 
 
-EXPERIMENT = Experiment("hebbian", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    start = found.course[0]
+    (one_in_ten,) = (row for row in found.course if row["steps"] == ONE_IN_TEN)
+    return (
+        "Into the output that should be active, "
+        f"{min(row['fraction_growing'] for row in found.course):.0%} of the weights are to grow, as Hebb's rule says; "
+        "over the weights into all ten outputs, one picture's wishes and the rule have a cosine of "
+        f"{start['cosine']:.2f} before the first step and {one_in_ten['cosine']:.2f} after {ONE_IN_TEN}, but averaged "
+        f"over the pictures it begins at {start['cosine_of_averages']:.2f}."
+    )
+
+
+LOOK_AT = {
+    "one_picture": "The two squares agree in one row, that of the output for 2, whose weights are to grow. In the nine "
+    "other rows backpropagation asks them to shrink, and Hebb's rule asks for nothing.",
+    "hebbian": "Blue: one picture's wishes soon follow Hebb's rule. The stars are what theory predicts, for an "
+    "untrained network with every output at 1/2, and for one that has learned only that each digit is one in ten, with "
+    "every output at 1/10. Orange: averaged over the pictures, they begin on the opposite side.",
+}
+EXPERIMENT = Experiment("hebbian", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

@@ -11,8 +11,6 @@ two is far from 1.
 And the most active neurons are those with the smallest wishes. A wish for z is a wish for a times the sigmoid's slope,
 a (1 - a), which is nothing for a neuron that is saturated, while the rule would change its weights the most.
 
-Look at how low the curves are on the left, and how the bars on the right leave the rule's line.
-
     uv run experiments/lesson/hebbian_limits.py
 """
 
@@ -115,7 +113,8 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L10",
-            "highest cosine of nudges and Hebb's rule in a hidden layer, of all steps",
+            "cosine of what a picture wishes for the weights into a hidden layer, and Hebb's rule; the highest of both "
+            "layers and all steps",
             float(found.cosines.max()),
             "at most",
             0.5,
@@ -123,7 +122,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L10",
-            "highest fraction of the weights into a hidden layer that are to grow, of all steps",
+            "fraction of the weights into a hidden layer that are to grow; the highest of both layers and all steps",
             float(found.growing.max()),
             "at most",
             0.75,
@@ -131,8 +130,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L10",
-            f"after {found.steps[-1]:,} steps, size of the wishes of the most active tenth of the hidden neurons "
-            "beside the tenth nearest to 1/2",
+            f"after {found.steps[-1]:,} steps: size of the wishes of the most active tenth of the hidden neurons, as a "
+            "fraction of that of the tenth nearest to 1/2",
             of_saturated(found),
             "at most",
             0.5,
@@ -183,7 +182,19 @@ def figures(found: Findings) -> dict[str, Figure]:
     return {"hebbian_limits": figure}
 
 
-EXPERIMENT = Experiment("hebbian_limits", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    return (
+        f"In the hidden layers the wishes and Hebb's rule have a cosine of at most {found.cosines.max():.2f} at any "
+        f"time, and the most active neurons wish for {of_saturated(found):.2g} times as much as those near 1/2."
+    )
+
+
+LOOK_AT = {
+    "hebbian_limits": "On the left how far the curves stay below the dotted line, which is Hebb's rule. On the right "
+    "how the bars, the sizes of the wishes, leave the dashed line of the rule: where a neuron is nearly 1, and the "
+    "rule would change its weights the most, next to nothing is wished for.",
+}
+EXPERIMENT = Experiment("hebbian_limits", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

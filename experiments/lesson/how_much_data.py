@@ -7,8 +7,6 @@ classifies correctly, and yet it misclassifies many others. More examples help, 
 fraction of mistakes falls about as a small power of their number, c n^-α, so that the price of a point of accuracy (one
 test digit in a hundred more that is classified correctly) rises as n^(1 + α).
 
-Look at the right panel: how many examples one more point takes.
-
     uv run experiments/lesson/how_much_data.py
 """
 
@@ -26,12 +24,13 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 import jaxprop as jp
 from lab import running_example
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, progress, run
-from lab.figures import BLUE, VERMILION, new_figure, styled
+from lab.figures import BLUE, VERMILION, label_log, new_figure, styled
 
 Row = dict[str, Any]
 
@@ -79,7 +78,8 @@ def measure(options: Options) -> Findings:
                 trained, _ = train(states, data.train, order)
                 accuracy[s, i] = evaluate(trained.params, data.test).accuracy
                 memorised[s, i] = evaluate(trained.params, first_hundred).accuracy
-                report(f"{size:,} examples: {accuracy[s, i].mean():.1%} of the test digits classified correctly")
+                mean = f"{accuracy[s, i].mean():.1%} of the test digits classified correctly, mean of {starts} starts"
+                report(f"order {i + 1} of {orders}, {size:,} examples: {mean}")
     return Findings(np.array(sizes), accuracy.reshape(len(sizes), -1), memorised.reshape(len(sizes), -1))
 
 
@@ -129,8 +129,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L20",
-            f"what one of the examples from {n[half]:,} to {n[-1]:,} adds to the accuracy, as a fraction of what one "
-            f"of those from {n[0]} to {n[1]} adds",
+            f"what one example more adds to the accuracy between {n[half]:,} and {n[-1]:,} examples, as a fraction of "
+            f"what it adds between {n[0]} and {n[1]}",
             later_over_first(mean),
             "at most",
             later_over_first(np.log(n)),
@@ -160,7 +160,7 @@ def figures(found: Findings) -> dict[str, Figure]:
     accuracy.plot(n, 100 * found.memorised.mean(axis=1), "s--", color=VERMILION, label=trained_on)
     accuracy.errorbar(n, mean, spread, fmt="o-", color=BLUE, capsize=3, label="test digits (bar: standard deviation)")
     accuracy.set(ylabel="% classified correctly", title="More examples, fewer mistakes", ylim=(None, 101))
-    accuracy.legend(loc="lower right")
+    accuracy.legend(loc="lower right", fontsize=10)
 
     per_point = n ** (1 + alpha) / (100 * alpha * c)
     paid = [row for row in prices(found) if row["examples_per_point"]]
@@ -169,17 +169,39 @@ def figures(found: Findings) -> dict[str, Figure]:
     price.plot(n, per_point, color=BLUE, label=f"if mistakes fall as n to the power of −{alpha:.2f}")
     price.plot(middles, paid_per_point, "o", color=BLUE, label="from dot to dot on the left")
     price.set(yscale="log", ylabel="examples for one more point of accuracy", title="The price of a point")
-    price.yaxis.set_major_formatter("{x:,.0f}")
-    price.legend(loc="lower right")
+    label_log(price.yaxis)
+    low, high = price.get_ylim()
+    price.set_ylim(low, 6 * high)  # room for the legend above the points
+    price.legend(loc="upper left", fontsize=10)
     for axes in (accuracy, price):
         axes.set(xscale="log", xlabel="labelled examples")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if n[-1] > 20 * n[0] else (1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     message = f"A point of accuracy costs {per_point[0]:,.0f} examples at first, {per_point[-1]:,.0f} at the end"
     figure.suptitle(message, x=0.01, ha="left", size=16)
     return {"how_much_data": figure}
 
 
-EXPERIMENT = Experiment("how_much_data", measure, claims, tables, figures, dtype="float32")
+def finding(found: Findings) -> str:
+    n = found.examples
+    mean = found.accuracy.mean(axis=1)
+    paid = [row for row in prices(found) if row["examples_per_point"]]
+    price = " and ".join(
+        f"{row['examples_per_point']:,.0f} between {row['from']:,} and {row['to']:,} examples"
+        for row in (paid[:1] + paid[-1:] if len(paid) > 1 else paid)
+    )
+    return (
+        f"With {n[0]:,} labelled examples {mean[0]:.1%} of the test digits are classified correctly, with {n[-1]:,} "
+        f"{mean[-1]:.1%}; one more point of accuracy costs {price or 'more than there are'}."
+    )
+
+
+LOOK_AT = {
+    "how_much_data": "On the left the blue curve, the test digits, which flattens, though each step to the right is "
+    "many more examples. On the right how many examples one more point takes: both scales are logarithmic.",
+}
+EXPERIMENT = Experiment("how_much_data", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 
 
 def main(options: Options) -> int:

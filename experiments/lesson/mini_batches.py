@@ -13,9 +13,6 @@ gradients with divisor N.
 L16 says: shuffle the examples and cut them into mini-batches. So no example is lost and none counts twice: the
 gradients of one epoch's mini-batches average to the true one exactly.
 
-Look at how the measured points lie on the predicted lines. The cosine beside them says how much of such a step leads
-down the true slope: much less than all of it, yet far more than the nothing of a random one.
-
     uv run experiments/lesson/mini_batches.py
 """
 
@@ -141,8 +138,8 @@ def epoch_error(network: jp.Network, params: Params, examples: jp.Examples, key:
 def claims(found: Findings) -> list[Claim]:
     of_an_epoch = Claim(
         "L16",
-        "the gradients of one epoch's mini-batches of 100, averaged, differ from jax.grad's over all of them by, as a "
-        "fraction of its largest component",
+        "the gradients of one epoch's mini-batches of 100, averaged, and jax.grad's over all of them: how far apart at "
+        "most, as a fraction of the largest component",
         found.epoch_error,
         "at most",
         1e-12,
@@ -158,8 +155,8 @@ def predicted_errors(found: Findings, steps: int, stage: str) -> Claim:
     row = max((row for row in found.errors if row["steps"] == steps), key=misfit)
     return Claim(
         "L17",
-        f"{stage}, a mini-batch's error is the predicted one at every batch size; their ratio where they are furthest "
-        f"apart, at {row['batch_size']:,}",
+        f"{stage}: the error of a mini-batch's gradient, divided by the predicted one; of all batch sizes, the one "
+        f"where the two differ most, which is {row['batch_size']:,}",
         row["error"] / row["predicted"],
         "within",
         1.0,
@@ -199,7 +196,23 @@ def figures(found: Findings) -> dict[str, Figure]:
     return {"gradient_error": figure}
 
 
-EXPERIMENT = Experiment("mini_batches", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    of_hundred = " and ".join(
+        f"{row['error']:.0%} {STAGES[row['steps']]} (predicted: {row['predicted']:.0%})"
+        for row in found.errors
+        if row["batch_size"] == BATCH_SIZE
+    )
+    return (
+        f"The gradient of a mini-batch of {BATCH_SIZE} is off by this fraction of the true one's length: {of_hundred}."
+    )
+
+
+LOOK_AT = {
+    "gradient_error": "On the left the dots, measured, lie on the predicted lines, and fall as mini-batches grow. On "
+    "the right how much of a mini-batch's step leads down the true slope: less than all of it, 1, yet far more than "
+    "the nothing, 0, of a random step.",
+}
+EXPERIMENT = Experiment("mini_batches", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

@@ -10,10 +10,6 @@ the pixels.
 The lesson says that a request is in proportion to its weight and to how much the output needs to change. What is so:
 also to the slope a (1 − a) of the sigmoid, so that an output that is wrong but saturated asks for little.
 
-What to look at: `wishes.png` is read from right to left. Blue should go up, orange down. Every row of a block adds up
-to the arrow on its left. `avenues.png` shows the three avenues of the output for 2, and how far a small step along each
-lowers the cost.
-
     uv run experiments/lesson/one_example.py
 """
 
@@ -145,7 +141,7 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L6",
-            "outputs that wish in the right direction: the 2 up, the nine others down",
+            "outputs, of ten, that wish in the right direction: the one for 2 up, the nine others down",
             float(np.sum(np.sign(outputs.nudge_a) == upwards)),
             "within",
             10,
@@ -153,7 +149,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L7",
-            "wish of an output over its distance from the target: the ratio farthest from 2",
+            "the wish of an output, divided by its distance from the target; of ten, the one farthest from 2",
             farthest(outputs.nudge_a / distance, 2),
             "within",
             2,
@@ -162,8 +158,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L8",
-            "drop after a small step along the bias, the weights or the activations, over the predicted drop: the "
-            "ratio farthest from 1",
+            "drop of the cost after a small step along the bias, the weights or the activations, divided by the "
+            "predicted drop; of three, the one farthest from 1",
             farthest(found.avenue_drops[:3] / avenues[:3]),
             "within",
             1,
@@ -172,7 +168,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L8",
-            "drop after a small step along all three, over the sum of the predicted drops",
+            "drop of the cost after a small step along all three, divided by the sum of the three predicted drops",
             float(found.avenue_drops[3] / avenues[3]),
             "within",
             1,
@@ -181,7 +177,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L11",
-            "requests with the sign of their weight (output 2) or the opposite one (the nine others), of 160",
+            "requests, of 160, that have the sign of their weight (of output 2) or the opposite sign (of the others)",
             float(np.sum(signs)),
             "within",
             160,
@@ -189,7 +185,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L11",
-            "requests of output 2 over their weights: the largest deviation from their mean, relative",
+            "requests of output 2, each divided by its weight: how far from their mean at most, as a fraction of it",
             float(np.abs(over_weight / over_weight.mean() - 1).max()),
             "at most",
             1e-12,
@@ -197,8 +193,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L12",
-            "a request over weight × 2 (y − a) × slope a (1 − a), which the lesson leaves out: the ratio farthest "
-            "from 1",
+            "a request, divided by weight × 2 (y − a) × slope a (1 − a), of which the lesson leaves out the slope; of "
+            "160, the one farthest from 1",
             farthest(over_product),
             "within",
             1,
@@ -207,7 +203,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L12",
-            "requests of the ten outputs added up, beside jax.grad: the largest difference, relative",
+            "requests of the ten outputs, added up, and what jax.grad gives for hidden layer 2: how far apart at most, "
+            "as a fraction of the largest",
             of_hidden_2,
             "at most",
             1e-12,
@@ -215,7 +212,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L13",
-            "the same for hidden layer 1 and for the pixels",
+            "requests added up, and what jax.grad gives for hidden layer 1 and for the pixels: how far apart at most, "
+            "as a fraction of the largest",
             max(of_hidden_1, of_pixels),
             "at most",
             1e-12,
@@ -223,8 +221,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L13",
-            "drop after a small step along the nudges of the pixels, a hidden layer or the outputs, over the predicted "
-            "one: the farthest ratio",
+            "drop of the cost after a small step along the wishes of the pixels, of a hidden layer or of the outputs, "
+            "divided by the predicted drop; of four, the one farthest from 1",
             farthest(found.level_drops / levels),
             "within",
             1,
@@ -308,7 +306,27 @@ def avenues_figure(
     return figure
 
 
-EXPERIMENT = Experiment("one_example", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    outputs = found.wishes[-1]
+    upwards = np.where(np.arange(10) == LABEL, 1, -1)
+    right = int(np.sum(np.sign(outputs.nudge_a) == upwards))
+    *drops, together = found.avenue_drops
+    shares = ", ".join(f"{name} {drop / together:.0%}" for name, drop in zip(AVENUES[:3], drops, strict=True))
+    return (
+        f"{right} of 10 outputs wish the right way; the one for {LABEL} wishes for {outputs.nudge_a[LABEL]:+.2f}, "
+        f"and of what a step along all three of its avenues achieves, each alone has its part: {shares}."
+    )
+
+
+LOOK_AT = {
+    "wishes": "Read it from right to left: what each output wishes for, what it therefore asks of each neuron of the "
+    "layer before (one column of a block), and how each row of a block adds up to the arrow on its left. Blue should "
+    "go up, orange down.",
+    "avenues": "The output for 2: on the left its weights and bias wish in proportion to the activations they come "
+    "from, in the middle the activations in proportion to the weights; on the right a step along each lowers the cost "
+    "as predicted, and together they add up.",
+}
+EXPERIMENT = Experiment("one_example", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

@@ -4,12 +4,11 @@ L1 and L8 say: two hidden layers of 16 neurons; the activation of each is a weig
 passed through a sigmoid or a ReLU. Which of the two it is matters on the way back. A sigmoid's slope is at most 1/4, so
 that two hidden layers of them shrink a gradient at least 16 times, where ReLUs that are active do not shrink it at all.
 So the ReLU network wants a smaller learning rate; at the sigmoids' rate its neurons die, that is, they are 0 for every
-picture, and a neuron that is 0 has no slope to learn by.
+picture, and a neuron that is 0 has no slope to learn by. The best rate is the one of five that ends at the lowest cost
+on the training examples.
 
 That a sigmoid network's first layer hardly moves is true of the start only. Its weights grow, and at the end the first
 layer's gradient is the largest of the three.
-
-Look at the order of the three curves at the start and at the end, and at the rates at which each kind learns best.
 
     uv run experiments/lesson/sigmoid_or_relu.py
 """
@@ -86,7 +85,8 @@ def measure(options: Options) -> Findings:
                         rows.append({"steps": call * steps, **look(states.params)})
                 found[Setting(activation, rate)] = rows
                 accuracy = rows[-1]["accuracy"]
-                report(f"{activation}, rate {rate:g}: {accuracy:.1%} of the test digits classified correctly")
+                mean = f"{accuracy:.1%} of the test digits classified correctly, mean of {NETWORKS} networks"
+                report(f"{activation}, rate {rate:g}: {mean}")
     return found
 
 
@@ -155,7 +155,7 @@ def claims(found: Findings) -> list[Claim]:
         Claim(
             "L1",
             f"with {setting.activation} at its best rate, {setting.rate:g}: fraction of the test digits whose "
-            "brightest output is the right one, mean over networks",
+            f"brightest output is the right one, mean of {NETWORKS} networks",
             found[setting][-1]["accuracy"],
             "at least",
             0.9,
@@ -167,7 +167,7 @@ def claims(found: Findings) -> list[Claim]:
         *classified,
         Claim(
             "L8",
-            "best learning rate of the ReLU networks as a fraction of that of the sigmoid networks",
+            "best learning rate of the ReLU networks, as a fraction of that of the sigmoid networks",
             relu.rate / sigmoid.rate,
             "at most",
             0.34,
@@ -175,7 +175,7 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L8",
-            "before the first step, gradient of the first layer with ReLUs as a multiple of that with sigmoids",
+            "before the first step: how many times as long the first layer's gradient is with ReLUs as with sigmoids",
             found[relu][0][first] / start[first],
             "at least",
             4.0,
@@ -183,7 +183,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L8",
-            "with sigmoids before the first step, gradient of the first layer as a multiple of the output layer's",
+            "with sigmoids, before the first step: how many times as long the first layer's gradient is as the output "
+            "layer's",
             start[first] / start[output],
             "at most",
             0.5,
@@ -191,7 +192,8 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L8",
-            "the same at the end of training",
+            "with sigmoids, at the end of training: how many times as long the first layer's gradient is as the output "
+            "layer's",
             end[first] / end[output],
             "at least",
             1.0,
@@ -220,7 +222,9 @@ def gradients_figure(found: Findings, best_ones: Mapping[Activation, Setting]) -
         steps = [row["steps"] for row in rows]
         for layer, colour, style in zip(GRADIENTS, (BLUE, ORANGE, VERMILION), ("o-", "^:", "s--"), strict=True):
             axes.plot(steps, [row[layer] for row in rows], style, color=colour, label=layer)
-        axes.set(xscale="symlog", yscale="log", xlim=(0, None), xlabel="steps")
+        # Linear up to the first look, which comes after many steps.
+        axes.set_xscale("symlog", linthresh=steps[1])
+        axes.set(yscale="log", xlim=(0, None), xlabel="steps")
         axes.set_title(f"{NAMES[activation]}, learning rate {setting.rate:g}")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -262,7 +266,27 @@ def rates_figure(found: Findings, best_ones: Mapping[Activation, Setting]) -> Fi
     return figure
 
 
-EXPERIMENT = Experiment("sigmoid_or_relu", measure, claims, tables, figures, dtype="float32")
+def finding(found: Findings) -> str:
+    kinds = []
+    for activation in ACTIVATIONS:
+        rates = sorted(setting.rate for setting in found if setting.activation == activation)
+        setting = best(found, activation)
+        accuracy = found[setting][-1]["accuracy"]
+        kinds.append(f"{accuracy:.1%} with {NAMES[activation]} ({running_example.best_rate(setting.rate, rates)})")
+    dead = found[Setting("relu", best(found, "sigmoid").rate)][-1]
+    return (
+        f"Of the test digits {' and '.join(kinds)} are classified correctly; at the sigmoids' best rate ReLU networks "
+        f"end at {dead['accuracy']:.1%}, with {dead['idle']:.0%} of their hidden neurons dead."
+    )
+
+
+LOOK_AT = {
+    "gradients": "With sigmoids the blue curve, the first layer, begins at the bottom and ends at the top; with ReLUs "
+    "it is at the top from the start.",
+    "learning_rates": "In the middle the two curves, which are highest at different rates. On the right why the ReLUs "
+    "fail at the rates that suit sigmoids: their neurons die.",
+}
+EXPERIMENT = Experiment("sigmoid_or_relu", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 
 
 def main(options: Options) -> int:

@@ -5,9 +5,6 @@ direction and the negative gradient. So the drop is a straight line in the cosin
 the cosine is 1. 500 directions and their opposites are tried, mixed from the negative gradient and noise so that the
 cosines cover -1 to 1. The step is so short that the cost's curvature adds less than 1 % to the drop at a cosine of 0.1.
 
-What to look at: all dots lie on the line (25 a side are drawn), and the negative gradient is the highest. Below, what
-is left when the line is taken away: what the curvature adds, a thousandth at most.
-
     uv run experiments/lesson/steepest_way_down.py
 """
 
@@ -96,7 +93,8 @@ def claims(found: Findings) -> list[Claim]:
     return [
         Claim(
             "L4",
-            "the quadratic term of the drop, over the linear one at a cosine of 0.1: the largest of all directions",
+            "what curvature adds to the drop, as a fraction of the straight line's drop at a cosine of 0.1; the "
+            "largest of all directions",
             float(quadratic),
             "at most",
             BEND,
@@ -104,15 +102,15 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L4",
-            "the drop, over step × |gradient|, beside the cosine: the largest difference",
+            "the drop, in units of step × |gradient|, and the cosine: how far apart at most",
             float(off_the_line),
             "at most",
             BEND * COSINE,
-            because="a straight line through the origin, but for that quadratic term",
+            because="a straight line through the origin, but for what curvature adds",
         ),
         Claim(
             "L4",
-            "the largest drop in any other direction, over that along the negative gradient",
+            "the largest drop in any other direction, as a fraction of that along the negative gradient",
             float(others.max() / steepest),
             "at most",
             1,
@@ -153,7 +151,22 @@ def figures(found: Findings) -> dict[str, Figure]:
     return {"drops": figure}
 
 
-EXPERIMENT = Experiment("steepest_way_down", measure, claims, tables, figures)
+def finding(found: Findings) -> str:
+    steepest = found.drops[-1, 0]
+    others = np.append(found.drops[:-1], found.drops[-1, 1])
+    return (
+        f"Steps of one length in {2 * len(found.cosines):,} directions: the best of the others lowers the cost "
+        f"{others.max() / steepest:.3f} times as far as the negative gradient, and each lowers it in proportion to the "
+        "cosine of its angle with it."
+    )
+
+
+LOOK_AT = {
+    "drops": f"Above, each dot is a direction ({SHOWN} a side are drawn). All lie on the straight line, and the star, "
+    "the negative gradient itself, is the highest. Below, what is left when the line is taken away: what the curvature "
+    "of the cost adds, less than a thousandth.",
+}
+EXPERIMENT = Experiment("steepest_way_down", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

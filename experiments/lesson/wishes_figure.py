@@ -125,8 +125,9 @@ def _requests(sheet: Axes, left: float, right: float, requests: Float[NDArray, "
         vmin=-strongest,
         vmax=strongest,
     )
+    size = 8 if asking <= 10 else 6.5  # so that numbers of two digits stay apart
     for name, column in zip(names, columns[:-1], strict=True):
-        _write(sheet, column + (right - left) / asking / 2, TOP + 0.15, str(name), 8, ha="center", color=GREY)
+        _write(sheet, column + (right - left) / asking / 2, TOP + 0.15, str(name), size, ha="center", color=GREY)
     _write(sheet, left, BOTTOM - 0.3, f"deepest colour: {strongest:.2g}", 10, va="top", color=GREY)
 
 

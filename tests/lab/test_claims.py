@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options
+from lab.statements import STATEMENTS
 
 
 def claim(measured, relation: Any = "within", reference=1.0, tolerance=0.0):
@@ -29,6 +30,33 @@ def test_a_claim_may_miss_its_reference_by_the_tolerance_and_no_more(relation, h
     assert not any(claim(measured, relation, tolerance=0.25).holds for measured in (*fail, math.nan))
 
 
+@pytest.mark.parametrize(
+    ("relation", "reference", "tolerance", "words"),
+    [
+        ("within", 13_002, 0, "exactly 13,002"),
+        ("within", 1, 1e-12, "1 ± 1e-12"),
+        ("at least", 0.9, 0, "at least 0.9"),
+        ("at most", 0, 0, "at most 0"),
+        ("at least", 1, 0.05, "at least 0.95 (1 − 0.05)"),
+        ("at most", 1, 0.05, "at most 1.05 (1 + 0.05)"),
+    ],
+)
+def test_what_is_expected_is_said_in_words(relation, reference, tolerance, words):
+    assert claim(1.0, relation, reference, tolerance).expected_in_words == words
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [(13_002.0, "13,002"), (0.123456, "0.1235"), (1.0, "1"), (1 - 2e-9, "1 − 2e-09"), (1.00004, "1 + 4e-05")],
+)
+def test_what_is_measured_has_four_digits_or_as_many_as_tell_it_from_what_is_expected(measured, words):
+    assert claim(measured).measured_in_words == words
+
+
+def test_numbers_that_are_none_are_said_as_they_are():
+    assert [claim(x).measured_in_words for x in (math.nan, math.inf)] == ["nan", "inf"]
+
+
 def experiment(*claims):
     return Experiment(
         "toy",
@@ -36,6 +64,8 @@ def experiment(*claims):
         claims=lambda found: claims,
         tables=lambda found: {"rows": [{"found": found}]},
         figures=lambda found: {"picture": Figure()},
+        finding=lambda found: f"It is {found}.",
+        look_at={"picture": "How empty it is."},
     )
 
 
@@ -50,6 +80,8 @@ def test_a_run_whose_claims_hold_exits_with_0_and_leaves_tables_pictures_and_res
     assert {path.name for path in folder.iterdir()} == {"results.json", "rows.csv", "picture.png"}
     assert (folder / "rows.csv").read_text() == "found\n7\n"
     assert found["seed"] == 3
+    assert found["finding"] == "It is 7."
+    assert found["look_at"] == {"picture": "How empty it is."}
     assert found["claims"] == [
         {
             "statement": "L5",
@@ -72,6 +104,31 @@ def test_one_false_claim_among_true_ones_makes_the_run_exit_with_1(tmp_path, mea
     assert [claim["holds"] for claim in found["claims"]] == [True, False, True]
     assert found["claims"][1]["measured"] == recorded
     assert not (folder / "picture.png").exists()
+
+
+def test_a_run_says_what_the_lesson_says_what_was_found_and_where_to_look_and_ends_with_the_folder(tmp_path, capsys):
+    conduct(experiment(claim(1.0)), Options(out=tmp_path))
+    output = capsys.readouterr().out
+    folder, _ = results(tmp_path)
+    parts = [
+        "The form of an experiment: when a claim holds, and what a run of it leaves.",  # what this file is about
+        f"What the lesson says\n  L5  {STATEMENTS['L5']}",
+        "What was found\n  It is 7.",
+        "What was claimed, and what was measured",
+        "false claims: 0 of 1",
+        "Where to look\n  picture.png  How empty it is.",
+        f"run folder: {folder}",
+    ]
+    places = [output.index(part) for part in parts]
+    assert places == sorted(places)
+    assert output.endswith(f"{parts[-1]}\n")
+
+
+def test_a_run_without_pictures_names_none_and_says_how_many_claims_are_false(tmp_path, capsys):
+    conduct(experiment(claim(1.0), claim(2.0)), Options(out=tmp_path, figures=False))
+    output = capsys.readouterr().out
+    assert "picture.png" not in output
+    assert "false claims: 1 of 2" in output
 
 
 def test_a_table_shows_three_digits_and_leaves_blank_what_is_missing():

@@ -50,6 +50,20 @@ def test_the_confusion_matrix_counts_right_answers_by_row():
     assert (3, 3) not in cells
 
 
+@pytest.mark.parametrize("last", [0.8, 0.2, 0.004, 1e-5])
+def test_the_labels_of_the_cost_are_few_and_at_least_two(last):
+    """However far it falls from 0.9, within a decade or over five."""
+    rows = [{**ROWS[0], "epoch": i, "train_cost": cost} for i, cost in enumerate(np.geomspace(0.9, last, 50))]
+    rows = [{**row, "test_cost": row["train_cost"]} for row in rows]
+    figure = figures.learning_curves(rows)
+    figure.canvas.draw()
+    axis = figure.axes[0].yaxis
+    low, high = axis.get_view_interval()
+    shown = [x for x, tick in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True) if tick.get_text()]
+    assert 2 <= sum(low <= x <= high for x in shown) <= 10
+    assert not any(tick.get_text() for tick in axis.get_ticklabels(minor=True))
+
+
 def test_drawing_changes_no_global_setting():
     before = dict(matplotlib.rcParams)
     figures.learning_curves(ROWS)

@@ -10,9 +10,9 @@ def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(smoke):
     assert smoke.files == {"settling.csv", "settling.png", "wishes.csv", "wishes.png"}
 
 
-def test_the_table_has_a_parameter_of_each_leaf_and_an_example_of_each_digit(smoke):
+def test_the_table_has_a_parameter_of_each_array_and_an_example_of_each_digit(smoke):
     found = smoke.found
-    assert [name.split("[")[1][:1] for name in found.wishes] == list("002244")
+    assert [name.partition("[")[0] for name in found.wishes] == ["W1", "b1", "W2", "b2", "W3", "b3"]
     assert all(row.shape == (11,) and np.isfinite(row).all() for row in found.wishes.values())
     assert found.images.shape == (10, 28, 28)
 

@@ -5,7 +5,7 @@ from lesson import batch_sizes as script
 
 def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_pictures(smoke):
     assert smoke.code == 0
-    assert smoke.files == {"batch_sizes.csv", "batch_sizes.png"}
+    assert smoke.files == {"batch_sizes.csv", "batch_sizes.png", "speed.png"}
 
 
 def test_every_batch_size_looks_at_no_more_examples_than_the_others(smoke):

@@ -37,6 +37,31 @@ def test_no_straight_line_is_longer_than_the_path(smoke):
         assert between_records <= man.length * (1 + 1e-4)  # float32 sums of a thousand lengths
 
 
+def test_the_steps_that_are_magnified_go_on_from_the_middle_of_the_walk(smoke):
+    for man in smoke.found.men.values():
+        middle = len(man.places) // 2
+        assert len(man.closely) == script.CLOSE + 1
+        np.testing.assert_array_equal(man.closely[0], man.places[middle])
+        every = man.steps[1]
+        # The same steps as those of the walk, compiled for one rate at a time: float32 numbers of some ten.
+        np.testing.assert_allclose(man.closely[every], man.places[middle + 1], atol=1e-4)
+
+
+def test_seen_from_the_side_a_zigzag_goes_from_0_to_1_and_as_far_aside_as_it_does():
+    along = np.linspace(0, 5, 6)
+    places = np.zeros((6, 7))
+    places[:, 3], places[1::2, 5] = along, 2.0
+    places[-1, 5] = 0  # it ends on the line
+    view = script.side_view(places)
+    np.testing.assert_allclose(view[:, 0], along / 5, atol=1e-12)
+    np.testing.assert_allclose(np.abs(view[:, 1]), places[:, 5] / 5, atol=1e-12)
+
+
+def test_the_drunk_man_sways_more_than_the_careful_one(smoke):
+    sways = {name: np.ptp(script.side_view(man.closely)[:, 1]) for name, man in smoke.found.men.items()}
+    assert sways["drunk"] > 2 * sways["careful"]
+
+
 def test_a_drunk_man_who_never_gets_as_low_has_saved_nothing(smoke):
     found = smoke.found
     careful, drunk = found.careful, found.drunk

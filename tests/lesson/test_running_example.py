@@ -8,12 +8,30 @@ import pytest
 
 import jaxprop as jp
 from jaxprop.data.datasets import load_dataset
-from lab.running_example import SIZES, mini_batches, select, snapshots, whole
+from lab.running_example import SIZES, best_rate, mini_batches, parameter_name, select, snapshots, whole
 
 
 @pytest.fixture(scope="module")
 def examples() -> jp.Examples:
     return select(load_dataset("digits").train, slice(300))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("[0].W", "W1"), ("[0].W[3, 406]", "W1[3, 406]"), ("[2].b[7]", "b2[7]"), ("[4].b", "b3")]
+)
+def test_parameters_are_named_as_the_lesson_counts_layers(path, name):
+    assert parameter_name(path) == name
+
+
+def test_a_parameter_of_another_kind_of_network_has_no_such_name():
+    with pytest.raises(ValueError, match="is no path"):
+        parameter_name("['W1']")
+
+
+def test_a_best_rate_at_the_edge_of_those_that_were_tried_is_said_to_be_there():
+    assert best_rate(1.0, (0.3, 1.0, 3.0)) == "rate 1, the best of 0.3 to 3"
+    assert "at their edge" in best_rate(0.3, (0.3, 1.0, 3.0))
+    assert "at their edge" in best_rate(3.0, (0.3, 1.0, 3.0))
 
 
 def test_each_epoch_holds_all_examples_once_in_an_order_of_its_own():

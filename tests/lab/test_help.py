@@ -1,0 +1,35 @@
+"""The help of every script begins with the script's own text."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import lab
+from lab.common import run
+
+EXPERIMENTS = Path(lab.__file__).parents[1]
+CALL = re.compile(r"\brun\(main, (\w+)")
+SCRIPTS = {
+    ".".join(path.relative_to(EXPERIMENTS).with_suffix("").parts): match[1]
+    for path in sorted(EXPERIMENTS.rglob("*.py"))
+    if (match := CALL.search(path.read_text()))
+}
+
+
+def test_the_scripts_are_found():
+    assert {"train", "predict", "lesson.gallery", "lesson.hebbian", "proof.planted_bugs"} <= SCRIPTS.keys()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_begins_with_what_the_script_does(name, capsys, monkeypatch):
+    script = importlib.import_module(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
+    with pytest.raises(SystemExit) as stop:
+        run(script.main, getattr(script, SCRIPTS[name]), ["--help"])
+    assert stop.value.code == 0
+    usage, text, *_ = re.split(r"\n\n+", capsys.readouterr().out)
+    assert usage.startswith("usage: ")
+    assert script.__doc__.startswith(text.strip())
