@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -15,9 +16,10 @@ from rich.text import Text
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
-from jaxprop.verify.comparison import ValueAndGrad, compare, dtype_of
+from jaxprop.verify.comparison import ValueAndGrad, call, compare, dtype_of
 from jaxprop.verify.report import Comparison, LeafComparison, as_text
-from jaxprop.verify.suite import Probe, probe_networks, probes_for
+from jaxprop.verify.probes import Probe
+from jaxprop.verify.suite import probe_networks, probes_for
 
 Rule = Callable[[Network, Cost], ValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
 
@@ -101,8 +103,10 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         for probe in probes:
             with jax.enable_x64(dtype == jnp.float64):
                 try:
-                    params, batch = (_cast(tree, dtype) for tree in (probe.params, probe.batch))
-                    results.append((probe.name, compare(reference, candidate, params, batch)))
+                    point = _cast(probe.params, dtype), _cast(probe.batch, dtype)
+                    scale, value_scale = _scales(reference, probe, point, dtype)
+                    found = compare(reference, candidate, *point, scale=scale, value_scale=value_scale)
+                    results.append((probe.name, found))
                 except BadInput as error:
                     raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
     if not results:
@@ -110,15 +114,33 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
     return Check(tuple(results))
 
 
-def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error) -> dict[str, Check]:
+def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error, quick: bool = False) -> dict[str, Check]:
     """`check` on every network of the suite: for a way to make gradients, such as `jaxprop.backprop`, for any network.
 
     reference, candidate: `(network, cost) -> value_and_grad`; what they return is compiled.
+    quick: with batches of fewer sizes, as `probes_for` makes them then.
     """
     return {
-        name: check(jax.jit(reference(network, cost)), jax.jit(candidate(network, cost)), probes_for(network, cost))
+        name: check(
+            jax.jit(reference(network, cost)), jax.jit(candidate(network, cost)), probes_for(network, cost, quick)
+        )
         for name, network in probe_networks().items()
     }
+
+
+def _scales(reference: ValueAndGrad, probe: Probe, point: tuple[Any, Any], dtype: Any) -> tuple[Any, float | None]:
+    """By what differences of the gradient and of the value are measured: None, unless the probe has a yardstick."""
+    if probe.yardstick is None:
+        return None, None
+    yardstick = _cast(probe.yardstick[0], dtype), _cast(probe.yardstick[1], dtype)
+    values, grads = zip(*(call("reference", reference, *at) for at in (point, yardstick)), strict=True)
+    scale = jax.tree.map(_larger, *grads)
+    return scale, _larger(*values)
+
+
+def _larger(*arrays: Any) -> float:
+    """The largest absolute number of these."""
+    return max(float(np.max(np.abs(np.asarray(x, np.float64)), initial=0)) for x in arrays)
 
 
 def _badness(leaf: LeafComparison) -> tuple[bool, float]:

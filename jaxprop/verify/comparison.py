@@ -31,6 +31,7 @@ def compare(
     batch: Any,
     tolerance: float | None = None,
     scale: Any = None,
+    value_scale: float | None = None,
 ) -> Comparison:
     """Calls both functions `(params, batch) -> (value, grads)` at one point, and says where they part.
 
@@ -51,6 +52,8 @@ def compare(
         default the largest |reference| in the leaf. `per_example_scale` is the better yardstick where per-example
         gradients are at hand, since no cancellation between examples shortens it: tolerance=1e-13 is ample with it.
         With a scale of 0 the two must be equal. By default that is a leaf of zeros: a dead ReLU passes back nothing.
+    value_scale: the same for the value; by default its size in the reference. Where a cost is nearly 0, rounding of
+        what it is the difference of is large beside it.
 
     Both functions are called as they are (jit them first where that pays), with matrix products at the highest
     precision: TensorFloat-32, with its ten bits, is the classic false alarm.
@@ -61,20 +64,21 @@ def compare(
     dtypes = check_point(params, batch)
     tolerances = {path: _default_tolerance(dtype) if tolerance is None else tolerance for path, dtype in dtypes.items()}
     check_number("tolerance", max(tolerances.values()))
-    with jax.default_matmul_precision(_PRECISION):
-        reference_value, reference_grads = _call("reference", reference, params, batch)
-        candidate_value, candidate_grads = _call("candidate", candidate, params, batch)
+    reference_value, reference_grads = call("reference", reference, params, batch)
+    candidate_value, candidate_grads = call("candidate", candidate, params, batch)
     wanted = on_host(reference_grads)
     given = on_host(candidate_grads)
     check_reference(reference_value, wanted, params)
     scales = check_scale(scale, wanted)
+    if value_scale is not None:
+        check_number("value_scale", value_scale)
 
     leaves = [_extra(path, a) for path, a in given.items() if path not in wanted]
     leaves += [
         compare_leaf(path, b, given.get(path), dtypes[path], tolerances[path], scales[path])
         for path, b in wanted.items()
     ]
-    value = _compare_values(reference_value, candidate_value, max(tolerances.values()))
+    value = _compare_values(reference_value, candidate_value, max(tolerances.values()), value_scale)
     return Comparison(
         agree=value.agree and all(leaf.agree for leaf in leaves),
         value=value,
@@ -105,8 +109,13 @@ def _largest_mean(grads: Any) -> jax.Array:
     return jnp.max(jnp.mean(jnp.abs(expand(grads)), axis=0))
 
 
-def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> tuple[Any, Any]:
-    result = function(params, batch)
+def call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> tuple[Any, Any]:
+    """What the function gives at one point, with matrix products at the highest precision.
+
+    Raises `BadInput`, with its name, unless that is a pair.
+    """
+    with jax.default_matmul_precision(_PRECISION):
+        result = function(params, batch)
     if not isinstance(result, tuple) or len(result) != 2:
         raise BadInput(f"the {name} returned a {type(result).__name__}: expected a pair (value, grads)")
     return result
@@ -118,12 +127,12 @@ def _default_tolerance(dtype: np.dtype) -> float:
     return _TOLERANCES[str(dtype)]
 
 
-def _compare_values(reference: Any, candidate: Any, tolerance: float) -> LeafComparison:
+def _compare_values(reference: Any, candidate: Any, tolerance: float, scale: float | None) -> LeafComparison:
     b = np.asarray(reference)
     a = np.asarray(candidate)
     # A value may be summed up in a wider type than that of the parameters, but it is a real number.
     dtype = a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else b.dtype
-    return compare_leaf("value", b, a, dtype, tolerance, scale=None)
+    return compare_leaf("value", b, a, dtype, tolerance, scale)
 
 
 def _extra(path: str, a: np.ndarray) -> LeafComparison:
