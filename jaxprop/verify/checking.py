@@ -17,8 +17,8 @@ from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
 from jaxprop.verify.comparison import ValueAndGrad, call, compare, dtype_of
-from jaxprop.verify.report import Comparison, LeafComparison, as_text
 from jaxprop.verify.probes import Probe
+from jaxprop.verify.report import Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import probe_networks, probes_for
 
 Rule = Callable[[Network, Cost], ValueAndGrad]  # as `jaxprop.autodiff` and `jaxprop.backprop`
@@ -101,14 +101,10 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
     for dtype in (jnp.float64, jnp.float32):
         for probe in probes:
-            with jax.enable_x64(dtype == jnp.float64):
-                try:
-                    point = _cast(probe.params, dtype), _cast(probe.batch, dtype)
-                    scale, value_scale = _scales(reference, probe, point, dtype)
-                    found = compare(reference, candidate, *point, scale=scale, value_scale=value_scale)
-                    results.append((probe.name, found))
-                except BadInput as error:
-                    raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
+            try:
+                results.append((probe.name, compare_at(probe, reference, candidate, dtype)))
+            except BadInput as error:
+                raise BadInput(f"at the probe {probe.name!r} in {jnp.dtype(dtype)}: {error}") from error
     if not results:
         raise BadInput("there are no probes: expected one or more, as from jaxprop.probes_for(network)")
     return Check(tuple(results))
@@ -128,19 +124,24 @@ def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error, qui
     }
 
 
-def _scales(reference: ValueAndGrad, probe: Probe, point: tuple[Any, Any], dtype: Any) -> tuple[Any, float | None]:
-    """By what differences of the gradient and of the value are measured: None, unless the probe has a yardstick."""
-    if probe.yardstick is None:
-        return None, None
-    yardstick = _cast(probe.yardstick[0], dtype), _cast(probe.yardstick[1], dtype)
-    values, grads = zip(*(call("reference", reference, *at) for at in (point, yardstick)), strict=True)
-    scale = jax.tree.map(_larger, *grads)
-    return scale, _larger(*values)
+def compare_at(probe: Probe, reference: ValueAndGrad, candidate: ValueAndGrad, dtype: Any) -> Comparison:
+    """`compare` at one probe in one dtype, float64 or float32, with differences measured by the probe's yardstick.
+
+    Raises `BadInput` as `compare` does.
+    """
+    with jax.enable_x64(dtype == jnp.float64):
+        params, batch = _cast((probe.params, probe.batch), dtype)
+        if probe.yardstick is None:
+            return compare(reference, candidate, params, batch)
+        points = (params, batch), _cast(probe.yardstick, dtype)
+        sizes = [jax.tree.map(_largest, call("reference", reference, *point)) for point in points]
+        value_scale, scale = jax.tree.map(max, *sizes)
+        return compare(reference, candidate, params, batch, scale=scale, value_scale=value_scale)
 
 
-def _larger(*arrays: Any) -> float:
-    """The largest absolute number of these."""
-    return max(float(np.max(np.abs(np.asarray(x, np.float64)), initial=0)) for x in arrays)
+def _largest(x: Any) -> float:
+    """The largest absolute number of an array; 0 of an empty one."""
+    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0))
 
 
 def _badness(leaf: LeafComparison) -> tuple[bool, float]:

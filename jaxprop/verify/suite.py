@@ -132,17 +132,23 @@ class _Drawing(NamedTuple):
         return self.random.permutation(examples)
 
     def probe(
-        self, name: str, params: Params, inputs: np.ndarray, targets: np.ndarray | None = None, labels: Any = None
+        self,
+        name: str,
+        params: Params,
+        inputs: np.ndarray,
+        targets: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        size: float = 1.0,
     ) -> Probe:
         """A point, with these targets or with those of these classes, and its yardstick.
 
-        The yardstick has other targets, of the same size or of size 1: where errors cancel by accident in the one, they
-        do not in the other, and where outputs are near their targets, in the other they are not.
+        The yardstick has other targets, as large as these and at least of this size. Where errors cancel by accident in
+        the one, they do not in the other, and where outputs are near their targets, in the other they are not.
         """
         if targets is None:
             targets = self.of_classes(self.labels(len(inputs)) if labels is None else labels)
         if self.targets == "any" and not self.cost.takes_labels:
-            other = self.random.normal(size=targets.shape) * max(1.0, np.abs(targets).max())
+            other = self.random.normal(size=targets.shape) * max(size, np.abs(targets).max())
         else:
             other = self.of_classes(self.random.randint(self.classes, size=len(inputs)))
         return Probe(name, params, (inputs, targets), (params, (inputs, other)))
@@ -238,10 +244,11 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
         return draw.random.uniform(0.5, 1.5, shape) * draw.random.choice([-1, 1], shape)
 
     yield draw.probe("huge errors", params, few_inputs, 1e5 * signs(few))
+    # Of these gradients only what is above the rounding of the outputs is a digit: so a yardstick that is ample.
     outputs, _ = draw.forward(params, few_inputs)
     for size in (1e-2, 1e-4, 1e-8):
-        yield draw.probe(f"errors of {size:.0e}", params, few_inputs, outputs + size * signs(few))
-    yield draw.probe("cost of 0", params, few_inputs, outputs)
+        yield draw.probe(f"errors of {size:g}", params, few_inputs, outputs + size * signs(few), size=10)
+    yield draw.probe("cost of 0", params, few_inputs, outputs, size=10)
     outputs, _ = draw.forward(params, many_inputs)
     sizes = np.geomspace(1e-6, 1e2, many)[draw.random.permutation(many)]
     errors = signs(all_of_many) * sizes.reshape(-1, *[1] * len(draw.network.out_shape))
@@ -406,8 +413,8 @@ def _forward_in_blocks(network: Network) -> Callable[[Params, np.ndarray], tuple
             for start in range(0, len(inputs), BLOCK):
                 rows = inputs[start : start + BLOCK]
                 padded = np.concatenate([rows, np.zeros((BLOCK - len(rows), *rows.shape[1:]))])
-                results.append(jax.tree.map(lambda x, n=len(rows): np.asarray(x)[:n], block(params, padded)))
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+                results.append(jax.tree.map(np.asarray, block(params, padded)))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(inputs)], *results)
 
     def forward(params: Params, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs, sides = in_blocks(params, inputs)
