@@ -28,8 +28,9 @@ from jaxprop.verify.oracles import (
     hvp,
     in_float64,
 )
+from jaxprop.verify.probes import Probe, probes
 from jaxprop.verify.report import Comparison
-from jaxprop.verify.suite import Probe, probe_networks, probes_for
+from jaxprop.verify.suite import probe_networks, probes_for
 
 __version__ = "0.1.0"
 
@@ -103,6 +104,7 @@ __all__ = [
     "per_example_scale",
     "place",
     "probe_networks",
+    "probes",
     "probes_for",
     "relu",
     "requests",

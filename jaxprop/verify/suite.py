@@ -1,26 +1,26 @@
 """The suite: the points at which the gradient of a network is put to the test, so that a mistake has nowhere to hide.
 
 A mistake shows where what it gets wrong occurs. So the points span what legal input can be, one dimension after the
-other, and go to both ends of each:
+other, and go to both ends of each; the reason stands beside it:
 
-| dimension | why | probes |
-|---|---|---|
-| size of the batch | the mean, blocks, remainders; shapes that fit by accident | "batch of ..." |
-| which classes | labels in order, one class alone, some class never | "batch of ...", "one class", "classes in order" |
-| targets | what is only right for 0 and 1, or for one 1 | "soft targets", "targets of any sign", "equal targets" |
-| cost, size of the gradient | clipping, thresholds, an epsilon; a division by 0 | "huge errors", "errors of ...", "cost of 0" |
-| examples beside each other | a mean that is none; an example lost | "errors of every size", "repeated examples" |
-| inputs | what is only right for small ones, or for pictures | "pixels", "large inputs", "blank ..." and others |
-| pre-activations | both flat ends, exactly at a kink, beside it | "saturated", "zeros", "near kinks" |
-| parameters | clipping, rounding, a division by a norm | "small", "tiny weights", "large rows" and others |
-| what went before | something kept from an earlier call | "other parameters", "other examples", "... again" |
+    size of the batch       means, blocks and their remainders, shapes that fit by accident
+    classes                 labels in order, one class alone, a class that never comes
+    targets                 what is right for 0 and 1 alone, or for a single 1
+    errors                  clipping, thresholds and epsilons of costs and gradients; a division by 0
+    examples                a mean that is none; an example that is lost, or weighs too much
+    inputs                  what is right for small ones alone, or for pictures
+    pre-activations         both flat ends of a sigmoid; exactly at a kink, and beside it
+    parameters              clipping and rounding of weights; a division by their size
+    what went before        something that was kept from an earlier call
 
-Each point is legal, and so conditioned that a right gradient, however it is written, agrees within the tolerances of
-`compare`; where terms cancel, the probe's yardstick says how large they were. The suite is fixed, and what it finds is
-measured by `experiments/proof/planted_bugs.py`: whoever changes it runs that again.
+Which probe is for which of them, the chapter `README.md` beside this file says. Each point is legal, and so conditioned
+that a right gradient, however it is written, agrees within the tolerances of `compare`; where terms may cancel, the
+probe's yardstick says how large they are. The suite is fixed, and what it finds is measured by
+`experiments/proof/planted_bugs.py`: whoever changes it runs that again.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -68,7 +68,8 @@ def probes_for(
         1, or "one-hot". By default any for `squared_error`, and shares for another cost.
 
     A cost may be infinite or NaN at outputs that are 0 or 1 to the last bit: points where it is, or its gradient, are
-    left out. Sizes that would need gradients of more than 2^28 numbers are left out too. Inputs may be any numbers.
+    left out. Inputs may be any numbers. Widths and 301 are left out as sizes of batches where the gradients of so many
+    examples would take more than 2^28 numbers.
 
     Zeros, kinks and saturation are arranged for weights (out, in) with a bias (out,), as in a dense layer; where
     parameters are laid out in another way, add probes of your own. No pre-activation of a layer called "relu" is so
@@ -80,12 +81,15 @@ def probes_for(
         targets = "any" if cost.value is squared_error.value else "shares"
     if targets not in get_args(Targets):
         raise BadInput(f"targets are {targets!r}: expected one of {', '.join(get_args(Targets))}")
-    draw = _Drawing(network, cost, targets, np.random.RandomState(0), _forward_in_blocks(network))
+    states = np.random.RandomState(0), np.random.RandomState(1)
+    draw = _Drawing(network, cost, targets, *states, _forward_in_blocks(network))
     sizes = _sizes(network, quick)
     many = QUICK_SIZES[-1] if quick else SIZES[-1]
-    made = [*_of_sizes(draw, sizes), *_of_parameters(draw, many), *_of_inputs(draw, many), *_of_targets(draw, many)]
-    made += _of_calls(draw, made[sizes.index(7)])
-    return tuple(probe for probe in made if _is_finite(draw, probe))
+    made = [*_of_sizes(draw, sizes)]
+    of_calls = _of_calls(draw, made[sizes.index(7)])
+    made += [*_of_parameters(draw, many), *_of_inputs(draw, many), *_of_targets(draw, many), *of_calls]
+    is_finite = _finite_in_blocks(draw)
+    return tuple(probe for probe in made if is_finite(probe))
 
 
 def random_point(
@@ -105,6 +109,7 @@ def random_point(
 class _Drawing(NamedTuple):
     """What every probe of one network is drawn with.
 
+    others: what yardsticks are drawn with, so that all else is the same for every kind of targets.
     forward: see `_forward_in_blocks`.
     """
 
@@ -112,6 +117,7 @@ class _Drawing(NamedTuple):
     cost: Cost
     targets: Targets
     random: np.random.RandomState
+    others: np.random.RandomState
     forward: Callable[[Params, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     def params(self) -> Params:
@@ -148,9 +154,9 @@ class _Drawing(NamedTuple):
         if targets is None:
             targets = self.of_classes(self.labels(len(inputs)) if labels is None else labels)
         if self.targets == "any" and not self.cost.takes_labels:
-            other = self.random.normal(size=targets.shape) * max(size, np.abs(targets).max())
+            other = self.others.normal(size=targets.shape) * max(size, np.abs(targets).max())
         else:
-            other = self.of_classes(self.random.randint(self.classes, size=len(inputs)))
+            other = self.of_classes(self.others.randint(self.classes, size=len(inputs)))
         return Probe(name, params, (inputs, targets), (params, (inputs, other)))
 
     def of_classes(self, labels: np.ndarray) -> np.ndarray:
@@ -388,62 +394,66 @@ def _sizes(network: Network, quick: bool) -> tuple[int, ...]:
 
 
 def _forward_in_blocks(network: Network) -> Callable[[Params, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """`forward(params, inputs) -> (outputs, steady)` in float64, compiled for one size of batch, whatever is asked.
+    """`forward(params, inputs) -> (outputs, steady)` in float64, compiled once, for whatever number of examples.
 
-    steady: (B,), whether each example has all its ReLU on the same sides of 0 when every number changes by 1e-5 of its
-        size: 100 times what rounding in float32 does.
+    steady: (B,), whether each example has all its ReLU on the same sides of 0 when every parameter changes by 1e-5 of
+        its size: some 100 times what rounding in float32 does.
     """
-    kinks = [i for i, layer in enumerate(network.layers) if layer.name == "relu"]
 
     @jax.jit
     def block(params: Params, inputs: Any) -> tuple[Any, list]:
         def one(x: Any) -> tuple[Any, list]:
             sides = []
-            for i, (layer, layer_params) in enumerate(zip(network.layers, params, strict=True)):
-                if i in kinks:
+            for layer, layer_params in zip(network.layers, params, strict=True):
+                if layer.name == "relu":
                     sides.append(x > 0)
                 x, _ = layer.forward(layer_params, x)
             return x, sides
 
         return jax.vmap(one)(inputs)
 
-    def in_blocks(params: Params, inputs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        results = []
-        with jax.enable_x64(True):
-            for start in range(0, len(inputs), BLOCK):
-                rows = inputs[start : start + BLOCK]
-                padded = np.concatenate([rows, np.zeros((BLOCK - len(rows), *rows.shape[1:]))])
-                results.append(jax.tree.map(np.asarray, block(params, padded)))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(inputs)], *results)
-
     def forward(params: Params, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs, sides = in_blocks(params, inputs)
-        steady = np.ones(len(inputs), bool)
-        random = np.random.RandomState(0)
-        for sign in (1, -1, 1, -1) if kinks else ():
-            nudged = jax.tree.map(lambda p, s=sign: p * (1 + s * 1e-5 * random.normal(size=p.shape)), params)
-            _, others = in_blocks(nudged, inputs)
-            for side, other in zip(sides, others, strict=True):
-                steady &= (side == other).reshape(len(inputs), -1).all(axis=1)
+        with jax.enable_x64(True):
+            outputs, sides = _in_blocks(partial(block, params), inputs)
+            steady = np.ones(len(inputs), bool)
+            random = np.random.RandomState(0)
+            for _ in range(4) if sides else ():
+                nudged = jax.tree.map(lambda p: p * (1 + 1e-5 * random.normal(size=p.shape)), params)
+                _, others = _in_blocks(partial(block, nudged), inputs)
+                for side, other in zip(sides, others, strict=True):
+                    steady &= (side == other).reshape(len(inputs), -1).all(axis=1)
         return outputs, steady
 
     return forward
 
 
-def _is_finite(draw: _Drawing, probe: Probe) -> bool:
-    """Whether the cost and its derivative are finite at the probe and at its yardstick, in float32 too."""
-    if draw.cost.value is squared_error.value:
-        return True
-    value_and_grad = jax.vmap(jax.value_and_grad(draw.cost.value))
-    assert probe.yardstick is not None
-    outputs, _ = draw.forward(probe.params, probe.batch[0])
-    for _, targets in (probe.batch, probe.yardstick[1]):
+def _finite_in_blocks(draw: _Drawing) -> Callable[[Probe], bool]:
+    """Whether the cost and its derivative are finite at a probe and at its yardstick, in float32 too.
+
+    Of the squared error they always are.
+    """
+    each = jax.jit(jax.vmap(jax.value_and_grad(draw.cost.value)))
+
+    def is_finite(probe: Probe) -> bool:
+        if draw.cost.value is squared_error.value:
+            return True
+        outputs, _ = draw.forward(probe.params, probe.batch[0])
+        assert probe.yardstick is not None
         with jax.enable_x64(False):
-            found = value_and_grad(outputs.astype(np.float32), jax.tree.map(_narrow, targets))
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
-            return False
-    return True
+            found = [_in_blocks(each, outputs, batch[1]) for batch in (probe.batch, probe.yardstick[1])]
+        return all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+
+    return is_finite
 
 
-def _narrow(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float32) if x.dtype == np.float64 else x
+def _in_blocks(function: Callable, *arrays: np.ndarray) -> Any:
+    """`function(*arrays)`, which works on rows, called with so many rows at once that it is compiled once.
+
+    Under JAX's switch for float64 as it is: where it is off, floats are cast to float32.
+    """
+    rows = len(arrays[0])
+    results = []
+    for start in range(0, rows, BLOCK):
+        block = np.arange(start, start + BLOCK).clip(max=rows - 1)  # the last row fills up
+        results.append(jax.tree.map(np.asarray, function(*(x[block] for x in arrays))))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:rows], *results)
