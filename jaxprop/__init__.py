@@ -28,7 +28,7 @@ from jaxprop.verify.oracles import (
     hvp,
     in_float64,
 )
-from jaxprop.verify.probes import Probe, probes
+from jaxprop.verify.points import Probe, probes
 from jaxprop.verify.report import Comparison
 from jaxprop.verify.suite import probe_networks, probes_for
 

@@ -47,6 +47,7 @@ def make_case(name: str) -> Case:
     truths = []
     with jax.enable_x64(True):
         for _, *point, yardstick in probes:
+            assert yardstick is not None  # every probe of the suite has one
             _, grads = forward(*point)
             scales = [jp.per_example_scale(each, *at) for at in (point, yardstick)]
             truths.append(Truth(on_host(grads), on_host(jax.tree.map(np.maximum, *scales))))

@@ -17,7 +17,7 @@ from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
 from jaxprop.verify.comparison import ValueAndGrad, call, compare, dtype_of
-from jaxprop.verify.probes import Probe
+from jaxprop.verify.points import Probe
 from jaxprop.verify.report import Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import probe_networks, probes_for
 

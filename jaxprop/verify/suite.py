@@ -32,7 +32,7 @@ from jaxprop.errors import BadInput
 from jaxprop.gradients import Batch
 from jaxprop.layers import Params
 from jaxprop.networks import Activation, Network, mlp
-from jaxprop.verify.probes import Probe
+from jaxprop.verify.points import Probe
 
 Targets = Literal["any", "shares", "one-hot"]
 

@@ -252,6 +252,6 @@ def _is_interval(limit: Any) -> bool:
 
 def _checked_sizes(sizes: Any) -> tuple[int, ...]:
     given = tuple(sizes) if isinstance(sizes, Sequence | np.ndarray) and not isinstance(sizes, str) else None
-    if given is None or not all(isinstance(n, numbers.Integral) and n > 0 for n in given):
+    if given is None or not all(isinstance(n, int | np.integer) and n > 0 for n in given):
         raise BadInput(f"sizes are {sizes!r}: expected whole numbers above 0, such as {SIZES}, or none: ()")
     return tuple(int(n) for n in given)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxprop.errors import BadInput
 from jaxprop.verify.checking import check
-from jaxprop.verify.probes import SIZES, probes
+from jaxprop.verify.points import SIZES, probes
 
 RANDOM = np.random.default_rng(0)
 PARAMS = {"W": RANDOM.normal(size=(4, 3)).astype(np.float32), "deep": {"b": jnp.zeros(3), "none": None}, "scale": 1.5}
