@@ -22,8 +22,9 @@ from jaxprop.verify.comparison import compare, per_example_scale
 from jaxprop.verify.differences import central_differences, finite_differences
 from jaxprop.verify.finite import checked
 from jaxprop.verify.oracles import complex_step, forward_mode, hvp, in_float64
+from jaxprop.verify.points import Probe, probes
 from jaxprop.verify.report import Comparison
-from jaxprop.verify.suite import Probe, probe_networks, probes_for
+from jaxprop.verify.suite import probe_networks, probes_for
 
 __version__ = "0.1.0"
 
@@ -97,6 +98,7 @@ __all__ = [
     "per_example_scale",
     "place",
     "probe_networks",
+    "probes",
     "probes_for",
     "relu",
     "requests",

@@ -14,14 +14,17 @@ ROUNDING = 1e-13  # of the leaf's scale: what a right gradient in float64 may be
 
 
 class Truth(NamedTuple):
-    """The gradient at one probe, and how large each leaf would be if no two examples disagreed; both by path."""
+    """The gradient at one probe, by path, and how large each leaf would be if no two examples disagreed.
+
+    scales: by path, the larger of those at the probe and at its yardstick.
+    """
 
     grads: dict[str, np.ndarray]
     scales: dict[str, np.ndarray]
 
 
 class Case(NamedTuple):
-    """One network of the suite, its probes, and the true gradient at each; the cost is the squared error.
+    """One network of the suite, its quick probes, and the true gradient at each; the cost is the squared error.
 
     loss, by_jax: `jaxprop.loss` and `jaxprop.autodiff` of the network, compiled.
     """
@@ -37,15 +40,17 @@ class Case(NamedTuple):
 def make_case(name: str) -> Case:
     """Of one network of `jaxprop.probe_networks()`. What it compiles is compiled once, whatever is judged on it."""
     network, cost = jp.probe_networks()[name], jp.squared_error
-    probes = jp.probes_for(network, cost)
+    probes = jp.probes_for(network, cost, quick=True)
     loss = jax.jit(jp.loss(network, cost))
     forward = forward_mode(loss)
     each = jax.jit(jp.per_example(network, cost))
     truths = []
     with jax.enable_x64(True):
-        for _, params, batch in probes:
-            _, grads = forward(params, batch)
-            truths.append(Truth(on_host(grads), on_host(jp.per_example_scale(each, params, batch))))
+        for _, *point, yardstick in probes:
+            assert yardstick is not None  # every probe of the suite has one
+            _, grads = forward(*point)
+            scales = [jp.per_example_scale(each, *at) for at in (point, yardstick)]
+            truths.append(Truth(on_host(grads), on_host(jax.tree.map(np.maximum, *scales))))
     return Case(name, network, probes, loss, jax.jit(jp.autodiff(network, cost)), truths)
 
 

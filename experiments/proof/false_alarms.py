@@ -1,4 +1,4 @@
-"""False alarms: right gradients of random networks, none of which `jaxprop.compare` may call wrong."""
+"""False alarms: right gradients of random networks, none of which `jaxprop.check` may call wrong."""
 
 from typing import Any, NamedTuple, get_args
 
@@ -7,67 +7,66 @@ import numpy as np
 
 import jaxprop as jp
 from jaxprop.networks import Activation
-from jaxprop.verify.comparison import compare
-from jaxprop.verify.suite import random_point
+from jaxprop.verify.checking import compare_at
+from proof.ways import WAYS
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 DTYPES = ("float64", "float32")
 
 
 class Architecture(NamedTuple):
-    """A network, how many examples it is given, and in which precision."""
+    """A network, how its gradient is written (names of `WAYS`), and in which precision."""
 
     sizes: tuple[int, ...]
     activation: Activation
-    batch: int
+    ways: tuple[str, ...]
     dtype: str
 
 
-def draw_architectures(number: int, seed: int) -> list[Architecture]:
-    """One to five layers of 2 to 64 neurons and 1 to 64 examples, even on a log scale; every activation in both dtypes.
+def draw_architectures(number: int, seed: int, ways: int = 3) -> list[Architecture]:
+    """One to eight layers of 1 to 512 neurons, even on a log scale; every activation in both dtypes, every way in turn.
 
-    No layer is one neuron wide. There a whole leaf may hang on one number, and where that cancels to a thousandth of
-    its terms nothing is left to compare in float32: see the tolerance of `jaxprop.compare`.
+    ways: for each network.
     """
     random = np.random.RandomState(seed)
-
-    def between(least: int, most: int) -> int:
-        return round(least * (most / least) ** random.uniform())
-
+    names = list(WAYS)
     drawn = []
     for i in range(number):
-        sizes = tuple(between(2, 64) for _ in range(random.randint(2, 7)))
+        sizes = tuple(round(512 ** random.uniform()) for _ in range(random.randint(2, 10)))
         dtype = DTYPES[i // len(ACTIVATIONS) % 2]
-        drawn.append(Architecture(sizes, ACTIVATIONS[i % len(ACTIVATIONS)], between(1, 64), dtype))
+        of_this = tuple(names[(i * ways + j) % len(names)] for j in range(ways))
+        drawn.append(Architecture(sizes, ACTIVATIONS[i % len(ACTIVATIONS)], of_this, dtype))
     return drawn
 
 
 def count_alarms(architecture: Architecture, draws: int, seed: int) -> dict[str, Any]:
-    """Compares `jp.backprop` with `jp.autodiff`, each compiled once, at so many draws of parameters and batch.
+    """Compares the ways in turn with `jp.autodiff`, each at so many points of the quick suite.
 
     alarms: at how many of them they are said to differ.
-    worst: the largest scaled difference of a leaf, as a fraction of what is tolerated.
+    worst: the largest scaled difference of a leaf, as a fraction of what is tolerated, and where it was.
     """
-    sizes, activation, batch, dtype = architecture
+    sizes, activation, ways, dtype = architecture
     network = jp.mlp(sizes, activation)
     by_jax = jax.jit(jp.autodiff(network, jp.squared_error))
-    by_hand = jax.jit(jp.backprop(network, jp.squared_error))
+    probes = jp.probes_for(network, quick=True)
     random = np.random.RandomState(seed)
-    alarms, worst = 0, 0.0
-    with jax.enable_x64(dtype == "float64"):
-        for _ in range(draws):
-            params, data = jax.tree.map(np.dtype(dtype).type, random_point(network, random, batch))
-            comparison = compare(by_jax, by_hand, params, data)
+    alarms, worst, where = 0, 0.0, ""
+    for way in ways:
+        candidate = WAYS[way](sizes, activation)
+        for i in random.choice(len(probes), draws, replace=draws > len(probes)):
+            comparison = compare_at(probes[i], by_jax, candidate, np.dtype(dtype))
             alarms += not comparison.agree
-            for leaf in comparison.leaves:
+            for leaf in (comparison.value, *comparison.leaves):
                 difference = np.inf if leaf.scaled_difference is None else leaf.scaled_difference
-                worst = max(worst, difference / leaf.tolerance)
+                if difference / leaf.tolerance >= worst:
+                    worst, where = difference / leaf.tolerance, f"{way}, {probes[i].name}, {leaf.path}"
     return {
         "sizes": "-".join(map(str, sizes)),
         "activation": activation,
-        "batch": batch,
         "dtype": dtype,
-        "draws": draws,
+        "ways": ", ".join(ways),
+        "draws": draws * len(ways),
         "alarms": alarms,
         "worst": worst,
+        "where": where,
     }

@@ -1,9 +1,10 @@
 """The power of the proof: mistakes planted in the backward pass, as people make them, and who finds them.
 
 Each mistake is the shipped `jaxprop.backprop` with one part exchanged (`mutants.py`, `mistakes.py`). Four judges look
-at it: `jaxprop.check` over its fixed suite; `jax.test_util.check_grads` and chex's `assert_numerical_grads`, which hold
-the derivative along one random direction against finite differences, at every point of the same suite; and the question
-whether a network still learns to classify digits. A judge scores where it accepts the right gradient, and nowhere else.
+at it: `jaxprop.check` over its quick suite; `jax.test_util.check_grads` and chex's `assert_numerical_grads`, which hold
+the derivative along one random direction against finite differences, at seven points of each network of that suite; and
+the question whether a network still learns to classify digits. A judge scores where it accepts the right gradient, and
+nowhere else.
 
 A mistake counts if its gradient, in float64, differs from the truth by more than rounding at any point of the suite;
 the truth is forward mode's. The leaves that differ must be those that `check` names, network by network. And the right
@@ -69,8 +70,8 @@ def measure(options: Options) -> Findings:
     # `jp.backprop` itself, which the judges should accept.
     rights = [Mistake("none", "", lambda network, cost: jp.backprop(network, cost), name) for name in RATES]
     rights = [right for right in rights if right.home in networks]
-    architectures = draw_architectures(2 if options.smoke else 50, options.seed)
-    draws = 5 if options.smoke else 20
+    architectures = draw_architectures(2 if options.smoke else 100, options.seed)
+    draws = 3 if options.smoke else 7  # for each of three ways to write it
     total = len(architectures) + len(networks) + len(rights) + len(planted)
     if not options.smoke:
         print(f"{len(planted)} mistakes are planted: this takes about four minutes on two CPU cores", flush=True)

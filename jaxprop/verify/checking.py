@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -15,9 +16,10 @@ from rich.text import Text
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
-from jaxprop.verify.comparison import ValueAndGrad, compare, dtype_of
+from jaxprop.verify.comparison import ValueAndGrad, call, check_reference, compare, dtype_of, keyed
+from jaxprop.verify.points import Probe
 from jaxprop.verify.report import TABLE_STYLE, Comparison, LeafComparison, as_text
-from jaxprop.verify.suite import Probe, probe_networks, probes_for
+from jaxprop.verify.suite import probe_networks, probes_for
 
 # How many notes a table shows.
 _NOTES = 10
@@ -111,28 +113,54 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
     for dtype in (jnp.float64, jnp.float32):
         for probe in probes:
-            with jax.enable_x64(dtype == jnp.float64):
-                try:
-                    params, batch = (cast(tree, dtype) for tree in (probe.params, probe.batch))
-                    results.append((probe.name, compare(reference, candidate, params, batch)))
-                except BadInput as error:
-                    where = f"at the probe {probe.name!r} in {jnp.dtype(dtype)}"
-                    # The cause is what somebody's function raised, if that is what has happened.
-                    raise BadInput(f"{where}: {error}") from (error.__cause__ or error)
+            try:
+                results.append((probe.name, compare_at(probe, reference, candidate, dtype)))
+            except BadInput as error:
+                where = f"at the probe {probe.name!r} in {jnp.dtype(dtype)}"
+                # The cause is what somebody's function raised, if that is what has happened.
+                raise BadInput(f"{where}: {error}") from (error.__cause__ or error)
     if not results:
         raise BadInput("there are no probes: expected one or more, as from jaxprop.probes_for(network)")
     return Check(tuple(results))
 
 
-def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error) -> dict[str, Check]:
+def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error, quick: bool = False) -> dict[str, Check]:
     """`check` on every network of the suite: for a way to make gradients, such as `jaxprop.backprop`, for any network.
 
     reference, candidate: `(network, cost) -> value_and_grad`; what they return is compiled.
+    quick: with batches of fewer sizes, as `probes_for` makes them then.
     """
     return {
-        name: check(jax.jit(reference(network, cost)), jax.jit(candidate(network, cost)), probes_for(network, cost))
+        name: check(
+            jax.jit(reference(network, cost)), jax.jit(candidate(network, cost)), probes_for(network, cost, quick)
+        )
         for name, network in probe_networks().items()
     }
+
+
+def compare_at(probe: Probe, reference: ValueAndGrad, candidate: ValueAndGrad, dtype: Any) -> Comparison:
+    """`compare` at one probe in one dtype, float64 or float32, with differences measured by the probe's yardstick.
+
+    Raises `BadInput` as `compare` does.
+    """
+    with jax.enable_x64(dtype == jnp.float64):
+        params, batch = cast((probe.params, probe.batch), dtype)
+        if probe.yardstick is None:
+            return compare(reference, candidate, params, batch)
+        found = []
+        for point in ((params, batch), cast(probe.yardstick, dtype)):
+            result = call("reference", reference, *point)
+            check_reference(result.value, result.grads, params)
+            found.append(result)
+        value_scale = max(_largest(result.value) for result in found)
+        largest = [max(_largest(result.grads[key]) for result in found) for key in keyed(params)]
+        scale = jax.tree.unflatten(jax.tree.structure(params), largest)
+        return compare(reference, candidate, params, batch, scale=scale, value_scale=value_scale)
+
+
+def _largest(x: Any) -> float:
+    """The largest absolute number of an array; 0 of an empty one."""
+    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0))
 
 
 def _badness(leaf: LeafComparison) -> tuple[bool, float]:

@@ -59,6 +59,7 @@ def compare(
     batch: Any,
     tolerance: float | None = None,
     scale: Any = None,
+    value_scale: float | None = None,
 ) -> Comparison:
     """Calls both functions `(params, batch) -> (value, grads)` at one point, and says where they part.
 
@@ -84,6 +85,8 @@ def compare(
         default the largest |reference| in the leaf. `per_example_scale` is the better yardstick where per-example
         gradients are at hand, since no cancellation between examples shortens it: tolerance=1e-13 is ample with it.
         With a scale of 0 the two must be equal. By default that is a leaf of zeros: a dead ReLU passes back nothing.
+    value_scale: the same for the value; by default its size in the reference. Where a cost is nearly 0, rounding of
+        what it is the difference of is large beside it.
 
     Both functions are called as they are (jit them first where that pays), with matrix products at the highest
     precision: TensorFloat-32, with its ten bits, is the classic false alarm. Each gets copies of NumPy's arrays, and
@@ -101,11 +104,12 @@ def compare(
         key: max(_default_tolerance(dtype), least) if tolerance is None else tolerance for key, dtype in dtypes.items()
     }
     check_number("tolerance", max(tolerances.values()))
-    with jax.default_matmul_precision(_PRECISION):
-        wanted = _call("reference", reference, params, batch)
-        check_reference(wanted.value, wanted.grads, params)
-        scales = check_scale(scale, wanted.grads)
-        given = _call("candidate", candidate, params, batch)
+    wanted = call("reference", reference, params, batch)
+    check_reference(wanted.value, wanted.grads, params)
+    scales = check_scale(scale, wanted.grads)
+    if value_scale is not None:
+        check_number("value_scale", value_scale)
+    given = call("candidate", candidate, params, batch)
 
     extra = [key for key in given.grads if key not in wanted.grads]
     leaves = [_extra(name, given.grads[key]) for key, name in names_of(extra, taken=names.values()).items()]
@@ -114,14 +118,13 @@ def compare(
         leaves.append(
             compare_leaf(names[key], b, given.grads.get(key), dtypes[key], tolerances[key], scales[key], errors)
         )
-    value = _compare_values(wanted.value, given.value, max(tolerances.values()))
+    value = _compare_values(wanted.value, given.value, max(tolerances.values()), value_scale)
     agree = value.agree and all(leaf.agree for leaf in leaves)
     notes = _note_on_kinks(leaves)
     if not agree:
         for name, function, before in (("reference", reference, wanted), ("candidate", candidate, given)):
             if not _knows_errors(function):
-                with jax.default_matmul_precision(_PRECISION):
-                    notes += _note_on_repeats(name, before, _call(name, function, params, batch), tolerances)
+                notes += _note_on_repeats(name, before, call(name, function, params, batch), tolerances)
     return Comparison(
         agree=agree,
         value=value,
@@ -156,7 +159,7 @@ def _largest_mean(grads: Any) -> jax.Array:
 # Calling somebody's function
 
 
-class _Result(NamedTuple):
+class Result(NamedTuple):
     """What a function returned, copied to the host: nothing that is called later can change it."""
 
     value: np.ndarray
@@ -171,11 +174,16 @@ def _knows_errors(function: ValueAndGrad) -> bool:
     return hasattr(function, "measured")
 
 
-def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> _Result:
+def call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> Result:
+    """Calls somebody's function, the reference or the candidate, with matrix products at the highest precision.
+
+    Raises `BadInput` with that name where it raises something, changes its arguments, or returns no pair.
+    """
     point = _copied({"params": params, "batch": batch})
     measured = getattr(function, "measured", None) if name == "reference" else None
     try:
-        with np.errstate(all="ignore"):  # what overflows shows in the result
+        # What overflows shows in the result.
+        with np.errstate(all="ignore"), jax.default_matmul_precision(_PRECISION):
             result = (measured or function)(point["params"], point["batch"])
     except BadInput:
         raise
@@ -185,9 +193,9 @@ def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> _Result
     _check_unchanged(name, {"params": params, "batch": batch}, point)
     if isinstance(result, Measured):
         bends = on_host(result.bends)
-        return _Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
+        return Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
     value, grads = _pair(name, result, params)
-    return _Result(as_array(value), on_host(grads), None, {}, _device(value))
+    return Result(as_array(value), on_host(grads), None, {}, _device(value))
 
 
 def _copied(tree: Any) -> Any:
@@ -268,7 +276,7 @@ def _note_on_kinks(leaves: Iterable[LeafComparison]) -> list[str]:
     return [f"kink here, not judged: {unjudged} of {coordinates} coordinates: {', '.join(named)}"]
 
 
-def _note_on_repeats(name: str, before: _Result, again: _Result, tolerances: Mapping[Key, float]) -> list[str]:
+def _note_on_repeats(name: str, before: Result, again: Result, tolerances: Mapping[Key, float]) -> list[str]:
     """Whether a function that is called twice with the same numbers gives the same, as far as is tolerated."""
     pairs = [("its value", before.value, again.value, max(tolerances.values()))]
     names = names_of(before.grads)
@@ -290,12 +298,12 @@ def _default_tolerance(dtype: np.dtype) -> float:
     return _TOLERANCES[str(dtype)]
 
 
-def _compare_values(b: np.ndarray, a: np.ndarray, tolerance: float) -> LeafComparison:
+def _compare_values(b: np.ndarray, a: np.ndarray, tolerance: float, scale: float | None) -> LeafComparison:
     # A value may be summed up in a wider type than that of the parameters, but it is a real number.
     if a.dtype == np.longdouble:  # wider than anything that ulps are counted in
         a = a.astype(np.float64)
     dtype = a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else b.dtype
-    return compare_leaf("value", b, a, dtype, tolerance, scale=None)
+    return compare_leaf("value", b, a, dtype, tolerance, scale)
 
 
 def _extra(path: str, a: np.ndarray) -> LeafComparison:

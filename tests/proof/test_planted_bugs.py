@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxprop.data.datasets import load_dataset
+from jaxprop.verify import checking
 from jaxprop.verify.comparison import compare
 from lab.common import Options, run
 from proof import false_alarms, judges, verdicts
@@ -104,9 +105,9 @@ def test_a_check_that_rejects_everything_scores_nothing(tmp_path, monkeypatch):
 
 def test_a_comparison_that_allows_no_rounding_is_found_out(tmp_path, monkeypatch):
     # The two networks that a smoke run draws give the same bits by both gradients; this one does not.
-    network = false_alarms.Architecture((20, 9, 12), "tanh", 7, "float64")
+    network = false_alarms.Architecture((20, 9, 12), "tanh", ("NumPy",), "float64")
     monkeypatch.setattr(script, "draw_architectures", lambda *_: [network])
-    monkeypatch.setattr(false_alarms, "compare", partial(compare, tolerance=1e-18))
+    monkeypatch.setattr(checking, "compare", partial(compare, tolerance=1e-18))
     assert smoke_again(monkeypatch, tmp_path) == [3]
 
 

@@ -15,7 +15,8 @@ from jaxprop.layers import Layer, dense, flatten, sigmoid, tanh
 from jaxprop.networks import Network, mlp
 from jaxprop.verify import checking
 from jaxprop.verify.checking import check, check_rule
-from jaxprop.verify.suite import Probe, probe_networks, probes_for
+from jaxprop.verify.points import Probe
+from jaxprop.verify.suite import probe_networks, probes_for
 
 NETWORK = mlp((4, 3))
 PROBES = probes_for(NETWORK)
@@ -137,9 +138,9 @@ def test_the_record_is_for_json_and_for_people():
 def test_the_table_shows_each_leaf_where_it_is_worst():
     checked = check(BY_JAX, mistaken(MISTAKES["a batch of 2"][0]), PROBES)
     (row,) = (line for line in str(checked).splitlines() if line.startswith("  [0].b"))
-    assert row.split()[1:4] == ["2", "of", "14"]
+    assert row.split()[1:4] == ["2", "of", str(2 * len(PROBES))]
     assert "batch of 2, float" in row
-    assert "differs by 1 of its scale" in row
+    assert "differs by 0.35 of its scale" in row  # of that of other targets, by which it is measured
 
 
 def test_a_point_where_nothing_can_be_compared_is_named():
@@ -157,13 +158,39 @@ def test_a_rule_is_checked_on_every_network_of_the_suite(monkeypatch):
     small = {"4-3 sigmoid": NETWORK, "3-1-2 tanh": mlp((3, 1, 2), "tanh")}
     assert small.keys() < probe_networks().keys()
     monkeypatch.setattr(checking, "probe_networks", lambda: small)
-    monkeypatch.setattr(checking, "probes_for", lambda network, cost: probes_for(network, cost)[:1])
+    monkeypatch.setattr(checking, "probes_for", lambda network, cost, quick: probes_for(network, cost, quick)[:1])
     checked = check_rule(autodiff, backprop)
     assert checked.keys() == small.keys()
     assert all(found.agree for found in checked.values())
     half = squared_error._replace(gradient=lambda a, y: a - y)
     wrong = check_rule(autodiff, lambda network, cost: backprop(network, half))
     assert not any(found.agree for found in wrong.values())
+
+
+def test_a_rule_is_checked_quickly_where_that_is_wanted(monkeypatch):
+    asked = []
+    monkeypatch.setattr(checking, "probe_networks", lambda: {"4-3 sigmoid": NETWORK})
+    monkeypatch.setattr(checking, "probes_for", lambda *arguments: asked.append(arguments) or PROBES[:1])
+    check_rule(autodiff, backprop)
+    check_rule(autodiff, backprop, quick=True)
+    assert asked == [(NETWORK, squared_error, False), (NETWORK, squared_error, True)]
+
+
+def test_differences_are_measured_by_the_yardstick_where_it_is_larger():
+    """A sum in which large terms cancel, added up in two orders."""
+    params, batch = np.float64(1), np.array([1e9, 1.0, -1e9])
+    yardstick = params, np.array([1e9, 1.0, 1e9])
+    in_order = jax.value_and_grad(lambda p, x: p * (x[0] + x[1] + x[2]))
+    other = jax.value_and_grad(lambda p, x: p * (x[0] + x[2] + x[1] * (1 + 1e-6)))
+    assert check(in_order, other, [Probe("cancels", params, batch)]).failing_leaves == ("value", "all")
+    assert check(in_order, other, [Probe("cancels", params, batch, yardstick)]).agree
+    # Where the yardstick is the smaller one, it is the gradient at the probe that counts.
+    small = params, batch * 1e-12
+    assert check(in_order, in_order, [Probe("large", *yardstick, small)]).agree
+    twice = jax.value_and_grad(lambda p, x: 2 * p * jnp.sum(x))
+    assert check(in_order, twice, [Probe("large", *yardstick, small)]).failing_leaves == ("value", "all")
+    ((_, found), _) = check(in_order, twice, [Probe("large", *yardstick, small)]).results
+    assert found.value.scale == 2e9 + 1
 
 
 @pytest.mark.slow
@@ -200,7 +227,9 @@ def checked_network(mistake: float, cost: Cost, layers: tuple[Layer, ...]):
     """The check of backprop with such a layer in a network against autodiff, on the probes of seven examples."""
     network = Network((scaled(mistake), *layers), (2, 2))
     by_jax, by_backprop = (jax.jit(rule(network, cost)) for rule in (autodiff, backprop))
-    return check(by_jax, by_backprop, [probe for probe in probes_for(network, cost) if len(probe.batch[0]) == 7])
+    return check(
+        by_jax, by_backprop, [probe for probe in probes_for(network, cost, quick=True) if len(probe.batch[0]) == 7]
+    )
 
 
 @pytest.mark.parametrize("cost", [squared_error, cross_entropy()], ids=["a vector as target", "a label as target"])
@@ -218,7 +247,7 @@ def test_outputs_that_are_no_vector_are_checked():
 def test_a_rule_is_checked_with_the_cost_that_is_given(monkeypatch):
     small = {"5-4-3": Network((dense(4), tanh(), dense(3)), (5,))}
     monkeypatch.setattr(checking, "probe_networks", lambda: small)
-    monkeypatch.setattr(checking, "probes_for", lambda network, cost: probes_for(network, cost)[:1])
+    monkeypatch.setattr(checking, "probes_for", lambda network, cost, quick: probes_for(network, cost, quick)[:1])
     right, wrong = cross_entropy(), cross_entropy()._replace(gradient=lambda a, label: jax.nn.softmax(a))
     assert check_rule(autodiff, backprop, right)["5-4-3"].agree
     assert not check_rule(autodiff, lambda network, cost: backprop(network, wrong), right)["5-4-3"].agree

@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.costs import Cost
+from jaxprop.costs import Cost, squared_error
+from jaxprop.errors import BadInput
+from jaxprop.gradients import autodiff, backprop
 from jaxprop.layers import Dense, Layer, dense, flatten, tanh
-from jaxprop.networks import Network, mlp
-from jaxprop.verify.suite import probe_networks, probes_for, random_point
+from jaxprop.networks import Network, count_parameters, mlp
+from jaxprop.verify import suite
+from jaxprop.verify.checking import check
+from jaxprop.verify.suite import _Drawing, _forward_in_blocks, probe_networks, probes_for, random_point
 
 NETWORKS = probe_networks()
 PROBES = {name: {probe.name: probe for probe in probes_for(network)} for name, network in NETWORKS.items()}
@@ -25,28 +29,48 @@ def test_the_suite_is_frozen():
     # A change of these numbers changes what the suite can find: then its power must be measured again.
     found = {}
     for name, probes in PROBES.items():
-        points = [(probe.params, probe.batch) for probe in probes.values()]
+        points = [(probe.params, probe.batch, probe.yardstick) for probe in probes.values()]
         numbers = np.concatenate([np.ravel(x) for x in jax.tree.leaves(points)])
-        # The weights tell an exchange of two numbers from none.
-        found[name] = float(np.abs(numbers) @ np.linspace(1, 2, len(numbers)))
-    assert found == pytest.approx(FROZEN, rel=1e-12)
+        # arcsinh, so that small numbers are heard beside large ones; weights tell an exchange of two from none.
+        found[name] = float(np.abs(np.arcsinh(numbers)) @ np.linspace(1, 2, len(numbers)))
+    assert found == pytest.approx(FROZEN, rel=1e-9)
 
 
 FROZEN = {
-    "6-5-5-5-3 sigmoid": 4696.135255414759,
-    "6-5-5-5-3 relu": 4696.135255414759,
-    "6-5-5-5-3 tanh": 4696.135255414759,
-    "6-5-5-5-3 identity": 4696.135255414759,
-    "4-4-4 relu": 2988.6458255532125,
-    "3-1-2 tanh": 154.09855363535115,
-    "4-3 sigmoid": 185.46045433392257,
+    "6-5-5-5-3 sigmoid": 16341.961307155121,
+    "6-5-5-5-3 relu": 16337.259052229901,
+    "6-5-5-5-3 tanh": 16338.469606090315,
+    "6-5-5-5-3 identity": 16357.451787318678,
+    "4-4-4 relu": 13185.660012460912,
+    "3-1-2 tanh": 7028.223538616982,
+    "4-3 sigmoid": 10239.219729907341,
 }
 
 
-def test_the_batches_are_of_1_2_and_7():
-    for probes in PROBES.values():
-        assert {len(probe.batch[0]) for probe in probes.values()} == {1, 2, 7}
-        assert [len(probes[f"batch of {n}"].batch[0]) for n in (1, 2, 7)] == [1, 2, 7]
+def sizes_of(probes):
+    return {len(probe.batch[0]) for probe in probes}
+
+
+def test_the_batches_are_of_small_sizes_of_a_block_and_one_of_the_widths_and_of_one_that_is_large():
+    assert sizes_of(PROBES["6-5-5-5-3 tanh"].values()) == {1, 2, 7, 33} | {3, 5, 6} | {301}
+    assert sizes_of(probes_for(mlp((784, 16, 16, 10)))) == {1, 2, 7, 33} | {10, 16, 784}
+    assert sizes_of(probes_for(mlp((2000, 3)))) == {1, 2, 7, 33} | {3} | {301}
+    for n in (1, 2, 7, 33, 301):
+        assert len(PROBES["4-3 sigmoid"][f"batch of {n}"].batch[0]) == n
+
+
+def test_quick_batches_are_of_three_sizes_and_the_kinds_of_points_are_the_same():
+    quick = probes_for(NETWORKS["4-3 sigmoid"], quick=True)
+    assert sizes_of(quick) == {1, 7, 131}
+    others = {probe.name for probe in quick if "batch of" not in probe.name}
+    assert others == {name for name in PROBES["4-3 sigmoid"] if "batch of" not in name}
+
+
+def test_batches_that_would_fill_the_memory_are_left_out(monkeypatch):
+    network = mlp((200, 3))
+    assert sizes_of(probes_for(network)) == {1, 2, 7, 33} | {3, 200}
+    monkeypatch.setattr(suite, "MOST_NUMBERS", 100 * count_parameters(network.params_like))
+    assert sizes_of(probes_for(network)) == {1, 2, 7, 33} | {3}
 
 
 def test_layers_are_square_twice_in_a_row_and_oblong_both_ways():
@@ -58,18 +82,19 @@ def test_every_activation_is_there():
     assert {name.split()[1] for name in NETWORKS} == {"sigmoid", "relu", "tanh", "identity"}
 
 
-@pytest.mark.parametrize("classes", [1, 3, 10, 23])
-def test_every_class_is_a_target_where_the_parameters_are_ordinary(classes):
-    probes = [probe for probe in probes_for(mlp((4, classes))) if "batch" in probe.name or "classes" in probe.name]
-    targets = np.concatenate([probe.batch[1] for probe in probes if "zeros" not in probe.name])
+@pytest.mark.parametrize("classes", [1, 3, 10, 23, 400])
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_class_is_a_target_where_the_parameters_are_ordinary(classes, quick):
+    probes = [p for p in probes_for(mlp((4, classes)), quick=quick) if p.name.startswith(("batch of", "classes from"))]
+    targets = np.concatenate([probe.batch[1] for probe in probes])
     assert set(targets.argmax(axis=1)) == set(range(classes))
     np.testing.assert_array_equal(targets.sum(axis=1), 1)
 
 
 def test_inputs_hold_exact_zeros_everywhere_and_no_bias_is_0_in_ordinary_probes():
     for probes in PROBES.values():
-        assert all((probe.batch[0] == 0).any() for probe in probes.values())
         for name in ("batch of 1", "batch of 2", "batch of 7"):
+            assert (probes[name].batch[0] == 0).any()
             assert all((p.b != 0).all() for p in probes[name].params if isinstance(p, Dense))
 
 
@@ -95,6 +120,116 @@ def test_small_activations_are_small():
     for z in pre_activations(NETWORKS["6-5-5-5-3 tanh"], PROBES["6-5-5-5-3 tanh"]["small"]):
         assert (np.abs(z) < 0.01).all()
         assert (z != 0).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_other_pre_activation_lies_beside_a_kink(name):
+    for z in pre_activations(NETWORKS[name], PROBES[name]["near kinks"]):
+        assert (np.abs(z[:, ::2]) < 1e-3).all()
+        assert (z[:, ::2] != 0).all()
+
+
+def outputs(network, probe):
+    return np.asarray(jax.vmap(network.apply, (None, 0))(probe.params, probe.batch[0]))
+
+
+def errors(name):
+    network, probe = NETWORKS["6-5-5-5-3 tanh"], PROBES["6-5-5-5-3 tanh"][name]
+    with jax.enable_x64(True):
+        return np.abs(outputs(network, probe) - probe.batch[1])
+
+
+def test_outputs_are_near_their_targets_and_far_from_them():
+    for size in (1e-2, 1e-4, 1e-8):
+        found = errors(f"errors of {size:g}")
+        assert found.min() > 0.4 * size
+        assert found.max() < 1.6 * size
+    assert errors("cost of 0").max() < 1e-15
+    assert errors("huge errors").min() > 1e4
+    of_examples = errors("errors of every size").max(axis=1)
+    assert of_examples.min() < 1e-5
+    assert of_examples.max() > 50
+
+
+# What is said of a point: holds(inputs, targets, params).
+POINTS = {
+    "one class": lambda x, y, p: (y[:, -1] == 1).all(),
+    "classes in order": lambda x, y, p: (np.diff(y.argmax(1)) >= 0).all() and (y.sum(0) > 0).all(),
+    "batch of 33": lambda x, y, p: (np.diff(y.argmax(1)) < 0).any() and (y.sum(0) > 0).all(),
+    "soft targets": lambda x, y, p: (y > 0).all() and (y < 1).all() and np.allclose(y.sum(1), 1),
+    "targets of any sign": lambda x, y, p: y.min() < -10 and y.max() > 10,
+    "tiny targets": lambda x, y, p: 0 < np.abs(y).max() < 1e-3,
+    "all targets 0.0": lambda x, y, p: not y.any(),
+    "all targets 0.5": lambda x, y, p: (y == 0.5).all(),
+    "all targets 1.0": lambda x, y, p: (y == 1).all(),
+    "pixels": lambda x, y, p: x.min() == 0 and x.max() == 1 and (x == 1).any() and ((x > 0) & (x < 1)).any(),
+    "negative inputs": lambda x, y, p: (x < 0).all(),
+    "large inputs": lambda x, y, p: x.max() > 200 and np.abs(p[0].W).max() < 0.02,
+    "tiny inputs": lambda x, y, p: 0 < np.abs(x).max() <= 1e-6,
+    "inputs of every size": lambda x, y, p: np.abs(x).max(1).min() < 1e-4 and np.abs(x).max() > 0.1,
+    "constant inputs": lambda x, y, p: (x == x[:, :1]).all() and len(set(x[:, 0])) == 7,
+    "blank example": lambda x, y, p: list(x.any(1)) == [True, False, True, True, True, True, False],
+    "blank example, batch of 1": lambda x, y, p: x.shape[0] == 1 and not x.any(),
+    "blank batch": lambda x, y, p: x.shape[0] == 7 and not x.any(),
+    "repeated examples": lambda x, y, p: (x[::2][:16] == x[1::2]).all() and (y[::2][:16] != y[1::2]).any(),
+    "one example repeated": lambda x, y, p: (x == x[0]).all() and (y == y[0]).all() and x.any(),
+    "parameters of 0": lambda x, y, p: not any(leaf.any() for leaf in jax.tree.leaves(p)),
+    "biases of 0": lambda x, y, p: all(d.W.all() and not d.b.any() for d in p if d),
+    "small biases": lambda x, y, p: all(0 < np.abs(d.b).max() < 0.01 < np.abs(d.W).max() for d in p if d),
+    "small weights": lambda x, y, p: all(0 < np.abs(d.W).max() < 0.01 < np.abs(d.b).max() for d in p if d),
+    "large rows": lambda x, y, p: all(np.abs(d.W).max() > 10 for d in p if d),
+    "equal rows": lambda x, y, p: all(not np.ptp(d.W, axis=0).any() and not np.ptp(d.b) for d in p if d),
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_point_is_what_it_is_called(name):
+    probe = PROBES["6-5-5-5-3 sigmoid"][name]
+    assert POINTS[name](*probe.batch, probe.params)
+
+
+def test_a_point_comes_again_after_others_that_differ_in_one_thing():
+    probes = PROBES["6-5-5-5-3 sigmoid"]
+    first = probes["batch of 7"]
+    params, (inputs, targets) = first.params, first.batch
+    *_, other_params, other_inputs, other_targets, again = probes.values()
+    assert again._replace(name=first.name) is not first
+    assert again[1:] == first[1:]
+    assert other_params.params is not params
+    assert other_params.batch[1] is other_inputs.batch[1] is targets
+    assert other_inputs.params is other_targets.params is params
+    assert other_targets.batch[0] is inputs
+    assert (other_inputs.batch[0] != inputs).any()
+    assert (other_targets.batch[1] != targets).any()
+
+
+def test_a_yardstick_has_other_targets_and_all_else_the_same():
+    for probe in PROBES["6-5-5-5-3 sigmoid"].values():
+        assert probe.yardstick is not None
+        params, (inputs, targets) = probe.yardstick
+        assert params is probe.params
+        assert inputs is probe.batch[0]
+        assert targets.shape == probe.batch[1].shape
+        assert (targets != probe.batch[1]).all()
+        assert np.abs(targets).max() > 0.2
+
+
+def test_rounding_does_not_decide_on_which_side_of_a_relu_a_pre_activation_lies():
+    network = mlp((4, 6, 3), "relu")
+    forward = _forward_in_blocks(network)
+    params, (inputs, _) = random_point(network, np.random.RandomState(0), 70)
+    z = inputs @ params[0].W.T + params[0].b
+    params[0].b[2] -= z[66, 2] - 1e-7  # now z[66, 2] is 1e-7
+    found, steady = forward(params, inputs)
+    assert list(np.flatnonzero(~steady)) == [66]
+    with jax.enable_x64(True):
+        expected = jax.vmap(network.apply, (None, 0))(params, inputs)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-15)  # a few ulps of 1
+    draw = _Drawing(network, squared_error, "any", np.random.RandomState(0), np.random.RandomState(1), forward)
+    asked = iter([inputs, inputs[:1] / 2])
+    drawn = draw.inputs(params, 70, lambda random, shape: next(asked).copy())
+    np.testing.assert_array_equal(drawn[66], inputs[0] / 2)
+    np.testing.assert_array_equal(np.delete(drawn, 66, axis=0), np.delete(inputs, 66, axis=0))
 
 
 def test_random_points_depend_on_nothing_but_their_generator():
@@ -134,7 +269,7 @@ LABELS = Cost(lambda a, y: -a.reshape(-1)[y], lambda a, y: -jax.nn.one_hot(y, a.
 
 def test_probes_have_the_shapes_of_any_network_and_scalars_take_part():
     probes = {probe.name: probe for probe in probes_for(PICTURES)}
-    assert probes.keys() == PROBES["4-3 sigmoid"].keys()
+    assert {name for name in PROBES["4-3 sigmoid"] if "batch of" not in name} < probes.keys()
     for probe in probes.values():
         PICTURES.check_params(probe.params)
         PICTURES.check_batch(probe.batch)
@@ -148,7 +283,7 @@ def test_probes_have_the_shapes_of_any_network_and_scalars_take_part():
 
 
 def test_every_output_of_a_matrix_is_a_target_once():
-    probes = [probe for probe in probes_for(PICTURES) if probe.name.startswith("batch")]
+    probes = [probe for probe in probes_for(PICTURES) if probe.name.startswith("batch of")]
     targets = np.concatenate([probe.batch[1] for probe in probes])
     np.testing.assert_array_equal(targets.sum(axis=(1, 2)), 1)
     assert (targets.sum(axis=0) > 0).all()
@@ -156,11 +291,122 @@ def test_every_output_of_a_matrix_is_a_target_once():
 
 def test_targets_are_whole_numbers_where_the_cost_takes_labels():
     for network, classes in ((mlp((4, 3)), 3), (PICTURES, 6), (mlp((4, 23)), 23)):
-        floats, whole = probes_for(network), probes_for(network, LABELS)
-        for one, other in zip(floats, whole, strict=True):
-            assert one.name == other.name
+        floats = {probe.name: probe for probe in probes_for(network, quick=True)}
+        for other in probes_for(network, LABELS, quick=True):
             labels = other.batch[1]
             assert (labels.dtype, labels.shape) == (np.int32, (len(other.batch[0]),))
+            assert 0 <= labels.min() <= labels.max() < classes
+            one = floats[other.name]
+            np.testing.assert_array_equal(one.batch[0], other.batch[0])
             np.testing.assert_array_equal(one.batch[1].reshape(len(labels), -1).argmax(axis=1), labels)
-        ordinary = [probe for probe in whole if "batch of" in probe.name or "classes" in probe.name]
-        assert {int(k) for probe in ordinary for k in probe.batch[1]} == set(range(classes))
+
+
+CROSS_ENTROPY = Cost(
+    lambda a, y: -jnp.sum(y * jnp.log(a) + (1 - y) * jnp.log(1 - a)),
+    lambda a, y: (a - y) / (a * (1 - a)),
+)
+
+
+def test_targets_of_a_cost_of_ones_own_are_shares_and_where_it_is_infinite_there_is_no_point():
+    probes = {probe.name: probe for probe in probes_for(mlp((4, 3)), CROSS_ENTROPY, quick=True)}
+    for probe in probes.values():
+        assert (probe.batch[1] >= 0).all()
+        np.testing.assert_allclose(probe.batch[1].sum(axis=1), 1, rtol=0, atol=1e-15)  # a few ulps of 1
+    assert "soft targets" in probes
+    assert "saturated" not in probes
+    assert len(probes) > 20
+    network = mlp((4, 3))
+    by_jax, by_hand = (jax.jit(rule(network, CROSS_ENTROPY)) for rule in (autodiff, backprop))
+    assert check(by_jax, by_hand, list(probes.values())).agree
+
+
+def test_targets_are_one_hot_where_nothing_else_is_legal():
+    for probe in probes_for(mlp((4, 3)), quick=True, targets="one-hot"):
+        assert set(map(tuple, probe.batch[1])) <= set(map(tuple, np.eye(3)))
+
+
+def test_unknown_targets_are_refused():
+    with pytest.raises(BadInput, match="targets are 'probabilities': expected one of any, shares, one-hot"):
+        probes_for(mlp((4, 3)), targets="probabilities")  # pyright: ignore[reportArgumentType]
+
+
+# Mistakes for all dimensions, in the gradient of one dense layer: grads, parameters, inputs, targets, outputs -> grads.
+
+NETWORK = NETWORKS["4-3 sigmoid"]
+QUICK = probes_for(NETWORK, quick=True)
+BY_JAX = jax.jit(autodiff(NETWORK, squared_error))
+CALLS = []
+
+
+def gradient_of(weights, p, x, y, a):
+    """With a weight for each example."""
+    dz = 2 * (a - y) * a * (1 - a) * np.reshape(weights, (-1, 1)) / len(x)
+    return Dense(dz.T @ x, dz.sum(0))
+
+
+def kept(g, p, x, y, a):
+    CALLS.append(g)
+    return next(known for known in CALLS if known.W.dtype == g.W.dtype) if len(x) == 7 else g
+
+
+def norm(g):
+    return np.sqrt((g.W**2).sum() + (g.b**2).sum())
+
+
+def cost(a, y):
+    return ((a - y) ** 2).sum(axis=1)
+
+
+MISTAKES = {
+    "the first 32 alone": lambda g, *at: gradient_of(np.arange(len(at[1])) < 32, *at),
+    "the first 128 alone": lambda g, *at: gradient_of(np.arange(len(at[1])) < 128, *at),
+    "what is left of blocks of 16": lambda g, *at: gradient_of(
+        np.arange(len(at[1])) < max(len(at[1]) // 16 * 16, min(len(at[1]), 16)), *at
+    ),
+    "divided by 32 at most": lambda g, p, x, y, a: jax.tree.map(lambda leaf: leaf * len(x) / min(len(x), 32), g),
+    "examples with the same inputs counted once": lambda g, *at: gradient_of(
+        [all((x != at[1][i]).any() for x in at[1][:i]) for i in range(len(at[1]))], *at
+    ),
+    "blank examples left out": lambda g, *at: gradient_of(at[1].any(axis=1), *at),
+    "the label of the largest target": lambda g, p, x, y, a: gradient_of(
+        np.ones(len(x)), p, x, np.eye(3)[y.argmax(1)].astype(y.dtype), a
+    ),
+    "targets cut to [0, 1]": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x, y.clip(0, 1), a),
+    "the targets of the first example": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x, y[:1] + 0 * y, a),
+    "errors below 1e-3 left out": lambda g, *at: gradient_of(np.abs(at[3] - at[2]).max(axis=1) > 1e-3, *at),
+    "a cost below 1e-12 left out": lambda g, *at: gradient_of(cost(at[3], at[2]) > 1e-12, *at),
+    "a cost above 1e6 left out": lambda g, *at: gradient_of(cost(at[3], at[2]) < 1e6, *at),
+    "cut to a norm of 100": lambda g, *at: jax.tree.map(lambda leaf: leaf * min(1, 100 / max(norm(g), 1e-30)), g),
+    "no gradient below a norm of 1e-6": lambda g, *at: jax.tree.map(lambda leaf: leaf * (norm(g) > 1e-6), g),
+    "inputs cut to [-1, 1]": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x.clip(-1, 1), y, a),
+    "inputs below 1e-5 left out": lambda g, p, x, y, a: gradient_of(
+        np.ones(len(x)), p, np.where(np.abs(x) < 1e-5, 0, x).astype(x.dtype), y, a
+    ),
+    "weights above 10 left alone": lambda g, p, x, y, a: g._replace(W=np.where(np.abs(p.W) > 10, 0, g.W)),
+    "no gradient for parameters of 0": lambda g, p, x, y, a: g._replace(b=np.where(p.b == 0, 0, g.b)),
+    "examples of one class left out": lambda g, p, x, y, a: (
+        g if len(x) == 1 or (y != y[0]).any() else g._replace(b=0 * g.b)
+    ),
+    "the gradient of the first call": kept,
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_each_dimension_is_found(name):
+    def value_and_grad(params, batch):
+        (dense, _), (x, y) = jax.tree.map(np.asarray, (params, tuple(batch)))
+        value, (grads, nothing) = BY_JAX(params, batch)
+        with np.errstate(over="ignore"):
+            a = 1 / (1 + np.exp(-(x @ dense.W.T + dense.b)))
+        right = gradient_of(np.ones(len(x)), dense, x, y, a)
+        changed = MISTAKES[name](right, dense, x, y, a)
+        return value, (jax.tree.map(lambda g, like: np.asarray(g, like.dtype), changed, grads), nothing)
+
+    assert not check(BY_JAX, value_and_grad, QUICK).agree
+
+
+def test_without_a_mistake_all_of_this_is_right():
+    MISTAKES["none"] = lambda g, *at: g
+    with pytest.raises(AssertionError):
+        test_a_mistake_of_each_dimension_is_found("none")
+    del MISTAKES["none"]
