@@ -62,7 +62,9 @@ def measure(options: Options) -> Findings:
     networks = [SMOKE_NETWORK] if options.smoke else list(jp.probe_networks())
     planted = [mistake for mistake in MISTAKES if not options.smoke or mistake.name in SMOKE]
     # `jp.backprop` itself, which the judges should accept.
-    rights = [Mistake("none", "", lambda network, cost, _=None: jp.backprop(network, cost), name) for name in RATES]
+    rights = [
+        Mistake("none", "", lambda network, cost, backprop=None: jp.backprop(network, cost), name) for name in RATES
+    ]
     rights = [right for right in rights if right.home in networks]
     architectures = draw_architectures(2 if options.smoke else 50, options.seed)
     draws = 5 if options.smoke else 20
