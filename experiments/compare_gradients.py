@@ -39,9 +39,11 @@ from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options, first_line, print_wide, progress, run
 from lab.comparisons import leaf_rows, worst_difference
 from lab.figures import BLUE, GREEN, VERMILION, new_figure, styled
-from lab.own_gradients import compare_own
+from lab.own_gradients import compare_own, load_point
 from lab.running_example import load, snapshots
 from lab.timing import compile_apart, interleave
+from lab.user_code import load_function
+from proof.naming import naming_for, say_what_is_wrong, sentence
 
 BATCH = 16
 STEPS = (1, 10, 100, 600)
@@ -132,6 +134,10 @@ def measure(options: CompareOptions) -> Findings:
         report("times taken")
         trained_apart = list(trajectories(network, params, train, steps, order_key))
         report("trained with either gradient")
+    if not all(
+        comparison.agree for found in compared.values() for name, _, comparison, _ in found if name == "backprop"
+    ):
+        print(sentence(naming_for(network)(jp.backprop(network, jp.squared_error))))
     for stage, found in compared.items():
         for candidate, reference, comparison, _ in found:
             print_wide(f"{stage}: {candidate}, compared with {reference}", comparison)
@@ -398,6 +404,10 @@ def main_of_own(options: CompareOptions) -> int:
     _, first = found.results[0]
     print_wide("Your gradient, in float64 and in float32" if options.gradient else "Autodiff of your loss", found)
     print_wide("Leaf by leaf, in float64", first)
+    if options.loss and options.gradient and options.inputs and not found.agree:
+        functions = load_function("--loss", options.loss), load_function("--gradient", options.gradient)
+        for line in say_what_is_wrong(*functions, load_point(options.inputs)):
+            print(line)
     print(f"run folder: {folder}")
     return 0 if found.agree else 1
 

@@ -6,9 +6,9 @@ without two layers of one shape, or with one activation, many differ by nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import combinations, product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,11 @@ import numpy as np
 from jaxtyping import Array
 
 import jaxprop as jp
+from jaxprop.contracts import like
 from jaxprop.gradients import ValueAndGrad
+from jaxprop.networks import Activation
 from jaxprop.verify.comparison import on_host
+from jaxprop.verify.naming import name_relations
 from proof.mistakes import ACTIVATIONS, AVERAGE, COST, DENSE, MISTAKES, WALK, Mistake
 from proof.mutants import together
 
@@ -46,6 +49,9 @@ def naming_for(
 ) -> Callable[[ValueAndGrad], Names]:
     """`name(candidate)`: the known mistakes that a gradient `(params, batch) -> (value, grads)` equals.
 
+    Each mistake is planted in the same network with every part differentiated by JAX, so that `jp.backprop` itself can
+    be given a name too, where a layer or the cost is wrong in it.
+
     Several alternatives where it equals several. None where it is right, or where no mistake and no pair of two equals
     it at every point. What the mistakes give is kept, for the next candidate.
 
@@ -55,6 +61,7 @@ def naming_for(
     if not is_mlp(network):
         return lambda candidate: ()
     probes = jp.probes_for(network, cost) if probes is None else probes
+    by_jax, cost_by_jax = differentiated_by_jax(network, cost)
     right = jax.jit(jp.autodiff(network, cost))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         at = [jax.tree.map(in_float64, (probe.params, probe.batch)) for probe in probes]
@@ -64,7 +71,7 @@ def naming_for(
     def known(mistakes: tuple[str, ...], i: int) -> Leaves:
         """The gradient with one mistake, or with two, at point i."""
         first, *second = (BY_NAME[name].rule for name in mistakes)
-        return gradient((together(first, *second) if second else first)(network, cost), points[i])
+        return gradient((together(first, *second) if second else first)(by_jax, cost_by_jax), points[i])
 
     def name(candidate: ValueAndGrad) -> Names:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -72,8 +79,9 @@ def naming_for(
             wrong = [different(g, point.right) for g, point in zip(given, points, strict=True)]
             # Where the most leaves are wrong, and examples are many, the most mistakes are told apart.
             first, *others = sorted(range(len(points)), key=lambda i: (-len(wrong[i]), -len(points[i].batch[0])))
-            if not wrong[first]:
-                return ()
+            unchanged = gradient(jp.backprop(by_jax, cost_by_jax), points[first])
+            if not wrong[first] or not equal(unchanged, points[first].right):
+                return ()  # right; or wrong in the walk or the sum of `jp.backprop`, in which mistakes are planted
             alone = {mistake.name: known((mistake.name,), first) for mistake in MISTAKES}
 
             def agreeing(groups: Iterable[tuple[str, ...]]) -> Names:
@@ -91,6 +99,20 @@ def is_mlp(network: jp.Network) -> bool:
     names = [layer.name for layer in network.layers]
     dense = all(name.startswith("dense") for name in names[::2])
     return dense and len(names) % 2 == 0 and set(names[1::2]) <= {"sigmoid", "relu", "tanh", "identity"}
+
+
+def differentiated_by_jax(network: jp.Network, cost: jp.Cost) -> tuple[jp.Network, jp.Cost]:
+    """The same perceptron and cost with backward passes that owe nothing to those that are shipped, and their names."""
+
+    def backward(layer: jp.Layer, params: Any, residuals: Any, dy: Array) -> tuple[Any, Array]:
+        if layer.name.startswith("dense"):
+            return jp.Dense(jp.Outer(dy, residuals), dy), dy @ params.W
+        z, _ = residuals
+        _, derivative = jax.vjp(lambda z: layer.forward((), z)[0], z)
+        return (), derivative(dy)[0]
+
+    layers = tuple(layer._replace(backward=partial(backward, layer)) for layer in network.layers)
+    return jp.Network(layers, network.in_shape), cost._replace(gradient=jax.grad(cost.value))
 
 
 def in_float64(x: Any) -> Array:
@@ -154,3 +176,36 @@ def sentence(names: Names) -> str:
     if len(told) == 1:
         return f"It equals a known mistake, to rounding: {told[0]}."
     return f"It equals known mistakes, to rounding, which are one and the same on this network: {'; or '.join(told)}."
+
+
+def network_of(loss: Callable[[Any, Any], Any], params: Any, batch: Any) -> jp.Network | None:
+    """The multi-layer perceptron whose cost a loss computes, told by what it gives at one point; None for another loss.
+
+    params: those of `jp.mlp`, as it lays them out.
+    """
+    dense = params[::2] if isinstance(params, tuple | list) else ()
+    if not dense or not all(isinstance(layer, jp.Dense) and np.ndim(layer.W) == 2 for layer in dense):
+        return None
+    sizes = (np.shape(dense[0].W)[1], *(len(layer.b) for layer in dense))
+    with jax.enable_x64(True):
+        params, batch = jax.tree.map(in_float64, (tuple(params), batch))
+        for activation in get_args(Activation):
+            network = jp.mlp(sizes, activation)
+            if not like(params, network.params_like):
+                return None
+            value = jp.loss(network, jp.squared_error)(params, batch)
+            if np.isclose(loss(params, batch), value, rtol=ROUNDING, atol=0):
+                return network
+    return None
+
+
+def say_what_is_wrong(
+    loss: Callable[[Any, Any], Any], own_gradient: Callable[[Any, Any], Any], point: tuple
+) -> list[str]:
+    """What is known of anybody's wrong gradient: its name, and how its leaves follow from the right ones."""
+    params, batch = point
+    by_user = lambda params, batch: (loss(params, batch), own_gradient(params, batch))  # noqa: E731
+    network = network_of(loss, params, batch)
+    named = sentence(naming_for(network)(by_user)) if network else ""
+    relations = name_relations(jax.value_and_grad(loss), by_user, [jp.Probe("a point", params, batch)])
+    return [named] * bool(named) + [f"{path}: {'; or '.join(said)}" for path, said in relations.items()]
