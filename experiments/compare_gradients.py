@@ -134,13 +134,11 @@ def measure(options: CompareOptions) -> Findings:
         report("times taken")
         trained_apart = list(trajectories(network, params, train, steps, order_key))
         report("trained with either gradient")
-    if not all(
-        comparison.agree for found in compared.values() for name, _, comparison, _ in found if name == "backprop"
-    ):
-        print(sentence(naming_for(network)(jp.backprop(network, jp.squared_error))))
     for stage, found in compared.items():
         for candidate, reference, comparison, _ in found:
             print_wide(f"{stage}: {candidate}, compared with {reference}", comparison)
+    if any(name == "backprop" and not c.agree for found in compared.values() for name, _, c, _ in found):
+        print(sentence(naming_for(network)(jp.backprop(network, jp.squared_error))) or "It equals no known mistake.")
     print_wide(f"What each way takes on this device, for a batch of {BATCH} in float32", as_table(timings))
     return Findings(compared, flipped, hessian, gradients_of(network, trained, batch), timings, trained_apart)
 

@@ -1,9 +1,9 @@
 """A museum of real bugs: backward passes that real projects shipped, and who would have noticed.
 
-Each exhibit (`exhibits/`) is made small enough to run, written afresh after the thread that it links to, with the one
-thing in it that was wrong; and once more with this thing mended. `jaxprop.check` should name the leaves that were
-wrong, and accept what is mended. The judges by finite differences (`judges.py`) score where they accept what is
-mended. Where the bug can be planted in the network that reads digits, that network is trained with it.
+Each exhibit (`exhibits/`) is made small enough to run, written afresh after the words of the thread that it links to,
+with the one thing in it that was wrong; and once more with this thing mended. `jaxprop.check` should name the leaves
+that were wrong, and accept what is mended. The judges by finite differences (`judges.py`) score where they accept what
+is mended. Where the bug can be planted in the network that reads digits, that network is trained with it.
 
 Beside the bugs are gradients that were reported as bugs and are none: there every judge should agree.
 
@@ -31,7 +31,6 @@ from proof.exhibits.frame import Exhibit
 from proof.judges import accuracy_after, as_custom_vjp, difference_judges, objects
 from proof.verdicts import CHECK, JUDGES, LEARNT, ONE_POINT, STEPS, TRAINING
 
-ENOUGH = 24  # bugs
 SMOKE = 8  # every eighth exhibit
 DTYPES = (np.float64, np.float32)
 
@@ -137,7 +136,7 @@ def claims(visits: Sequence[Visit]) -> list[Claim]:
         ),
         Claim(
             statement="",
-            claim=f"reports of bugs that are none with which {CHECK} agrees",
+            claim=f"gradients reported as bugs that are none, which {CHECK} calls wrong",
             measured=sum(bool(visit.failing) for visit in others),
             relation="at most",
             reference=0,

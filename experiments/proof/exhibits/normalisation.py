@@ -17,7 +17,7 @@ def rms_norm(params):
 
 
 def rms_norm_backward(first, second=None, weight_again=False):
-    """first, second: from (dy, w), the upstream gradient of the first term, and of the one by way of the rms, if any."""
+    """first, second: from (dy, w), the upstream gradient of the first term, and of that by way of the rms, if any."""
 
     def backward(params, dy):
         x, w = params["x"], params["w"]
