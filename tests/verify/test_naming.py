@@ -106,6 +106,8 @@ def test_what_is_right_is_not_named():
     [
         lambda g, p, b: {"W": g["W"] + 1e-3 * jnp.cos(jnp.arange(9.0)).reshape(3, 3)},
         lambda g, p, b: {"W": g["W"] * (1 + 1e-3 * len(b[0]))},  # another factor at each point
+        lambda g, p, b: {"W": g["W"].T + 1e-7 * jnp.cos(jnp.arange(9.0)).reshape(3, 3)},  # nearly a transposition
+        lambda g, p, b: {"W": -g["W"] + 1e-7 * jnp.cos(jnp.arange(9.0)).reshape(3, 3)},
         lambda g, p, b: {"W": g["W"] * jnp.nan},
         lambda g, p, b: {"W": g["W"].at[0, 0].multiply(1.01)},
         lambda g, p, b: {"W": jnp.roll(g["W"], len(b[0]), axis=0)},  # another order at each point
