@@ -43,9 +43,11 @@ from lab.claims import Claim, Experiment, as_table, conduct
 from lab.common import Options, first_line, print_wide, progress, run
 from lab.comparisons import leaf_rows, worst_difference
 from lab.figures import BLUE, GREEN, VERMILION, new_figure, styled
-from lab.own_gradients import compare_own
+from lab.own_gradients import compare_own, load_point
 from lab.running_example import load, snapshots
 from lab.timing import compile_apart, interleave
+from lab.user_code import load_function
+from proof.naming import naming_for, say_what_is_wrong, sentence
 
 BATCH = 16
 STEPS = (1, 10, 100, 600)
@@ -140,6 +142,8 @@ def measure(options: CompareOptions) -> Findings:
         for candidate, reference, comparison, _ in found:
             print_wide(f"{stage}: {candidate}, compared with {reference}", comparison)
     print(LEGEND)
+    if any(name == "backprop" and not c.agree for found in compared.values() for name, _, c, _ in found):
+        print(sentence(naming_for(network)(jp.backprop(network, jp.squared_error))) or "It equals no known mistake.")
     print_wide(f"What each way takes on this device, for a batch of {BATCH} in float32", as_table(timings))
     return Findings(compared, kinks, hessian, gradients_of(network, trained, batch), timings, trained_apart)
 
@@ -446,6 +450,10 @@ def main_of_own(options: CompareOptions) -> int:
         print_wide(f"{name.capitalize()}, compared with finite differences", checked)
     if conclusion:
         print(f"\n{conclusion}")
+    if options.loss and options.gradient and options.inputs and not found.agree:
+        functions = load_function("--loss", options.loss), load_function("--gradient", options.gradient)
+        for line in say_what_is_wrong(*functions, load_point(options.inputs)):
+            print(line)
     print(f"run folder: {folder}")
     return 0 if found.agree else 1
 

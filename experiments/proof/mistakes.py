@@ -17,20 +17,31 @@ from jaxprop.gradients import Batch, ValueAndGrad
 from jaxprop.layers import Grads, Params
 from jaxprop.networks import Activation
 from jaxprop.verify.checking import Rule
-from proof.mutants import OfDense, Walk, in_activation, in_cost, in_dense, in_sum, in_targets, in_walk, in_weights
+from proof.mutants import (
+    Mutant,
+    OfDense,
+    Walk,
+    in_activation,
+    in_cost,
+    in_dense,
+    in_sum,
+    in_targets,
+    in_walk,
+    in_weights,
+)
 
 
 class Mistake(NamedTuple):
     """One mistake in the backward pass.
 
     story: how people come to make it.
-    rule: `(network, cost) -> value_and_grad` with the mistake.
+    rule: a mutant, `(network, cost) -> value_and_grad` with the mistake.
     activation: of the hidden layers of the network that is trained with it: one where it matters.
     """
 
     name: str
     story: str
-    rule: Rule
+    rule: Mutant
     activation: Activation = "sigmoid"
 
     @property
@@ -185,6 +196,9 @@ RELU = [
         "relu",
     ),
 ]
+
+
+ACTIVATIONS = [*SIGMOID, *TANH, *RELU]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -505,13 +519,13 @@ AVERAGE = [
 # Right in other words: nobody should object.
 
 
-def divided_after_the_walk(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+def divided_after_the_walk(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
     """Whole examples walk through the network, and their sum is divided by B."""
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
         inputs, _ = batch
         undivided = cost._replace(gradient=lambda a, y: cost.gradient(a, y) * len(inputs))  # backprop divides by B
-        value, grads = jp.backprop(network, undivided)(params, batch)
+        value, grads = (backprop or jp.backprop)(network, undivided)(params, batch)
         return value, jax.tree.map(lambda g: g / len(inputs), grads)
 
     return value_and_grad
@@ -539,4 +553,4 @@ HARMLESS = [
 ]
 
 
-MISTAKES = [*COST, *SIGMOID, *TANH, *RELU, *DENSE, *WALK, *AVERAGE, *HARMLESS]
+MISTAKES = [*COST, *ACTIVATIONS, *DENSE, *WALK, *AVERAGE, *HARMLESS]

@@ -4,11 +4,14 @@ A part is the slope of an activation, a gradient of the dense layers, the walk o
 the sum over the examples, or the targets. What a function here returns is a rule, as `jp.backprop` is one:
 `(network, cost) -> value_and_grad`. Each calls `jp.backprop`; with the right part in the place of the right part it is
 `jp.backprop` to the bit. The forward pass and the value of the cost stay right in every mutant.
+
+A mutant may hand what it has changed to another mutant instead of to `jp.backprop`: `together` makes two mistakes at
+once.
 """
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +29,42 @@ Walk = Callable[[tuple[jp.Layer, ...], tuple, tuple, Array], tuple[tuple, Array]
 Total = Callable[[Any], Array]
 
 
-def in_activation(name: Activation, slope: Slope) -> Rule:
+class Mutant(Protocol):
+    """A rule with something exchanged: `mutant(network, cost) -> value_and_grad`.
+
+    backprop: what differentiates the changed network, or the changed cost: `jp.backprop` where it is left out.
+    """
+
+    def __call__(self, network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad: ...
+
+
+def together(first: Mutant, second: Mutant) -> Mutant:
+    """Both mistakes at once: what the first one has changed, the second one changes too.
+
+    Each finds its place by what is there: an activation that the first has exchanged the second leaves alone. So give
+    mistakes of different parts, in the order of the backward pass.
+    """
+
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
+        return first(network, cost, partial(second, backprop=backprop))
+
+    return rule
+
+
+def backprop_or(backprop: Rule | None) -> Rule:
+    return backprop or jp.backprop  # looked up when it is called
+
+
+def in_activation(name: Activation, slope: Slope) -> Mutant:
     """Wherever the activation `name` is, `dz = slope(z, a, da)`."""
 
     def backward(layer: jp.Layer, params: tuple, residuals: tuple[Array, Array], da: Array) -> tuple[tuple, Array]:
         z, a = residuals
         return (), slope(z, a, da)
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
         places = [i for i, layer in enumerate(network.layers) if layer.name == name]
-        return jp.backprop(with_backward(network, places, backward), cost)
+        return backprop_or(backprop)(with_backward(network, places, backward), cost)
 
     return rule
 
@@ -46,7 +75,7 @@ def in_dense(
     db: OfDense | None = None,
     da: OfDense | None = None,
     at: slice = slice(None),
-) -> Rule:
+) -> Mutant:
     """Another gradient by the weights, the biases or the inputs of the dense layers.
 
     at: of which of them, counted from the input of the network.
@@ -60,9 +89,9 @@ def in_dense(
         )
         return grads, da(params, a, dz) if da else right_da
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
         places = [i for i, layer in enumerate(network.layers) if layer.name.startswith("dense")]
-        return jp.backprop(with_backward(network, places[at], backward), cost)
+        return backprop_or(backprop)(with_backward(network, places[at], backward), cost)
 
     return rule
 
@@ -79,20 +108,20 @@ def with_backward(network: jp.Network, places: Iterable[int], backward: Callable
     return jp.Network(tuple(layers), network.in_shape)
 
 
-def in_walk(walk: Walk) -> Rule:
+def in_walk(walk: Walk) -> Mutant:
     """Another walk from the last layer to the first than that of `jp.chain`.
 
     walk: `(layers, params, residuals, dy) -> (grads, dx)`, with a tuple of one entry for each layer wherever `jp.chain`
         has one.
     """
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
         # A network of one layer, which is the whole chain: its backward pass is then the walk.
         whole = network.layer._replace(name="changed chain", backward=partial(walk, network.layers))
-        backprop = jp.backprop(jp.Network((whole,), network.in_shape), cost)
+        changed = backprop_or(backprop)(jp.Network((whole,), network.in_shape), cost)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
-            value, (grads,) = backprop((params,), batch)
+            value, (grads,) = changed((params,), batch)
             return value, grads
 
         return value_and_grad
@@ -100,24 +129,24 @@ def in_walk(walk: Walk) -> Rule:
     return rule
 
 
-def in_cost(gradient: Callable[[Array, Array], Array]) -> Rule:
+def in_cost(gradient: Callable[[Array, Array], Array]) -> Mutant:
     """`dC/da = gradient(a, y)` for one example's outputs and target, both (out,)."""
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
-        return jp.backprop(network, cost._replace(gradient=gradient))
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
+        return backprop_or(backprop)(network, cost._replace(gradient=gradient))
 
     return rule
 
 
-def in_targets(targets: Callable[[Array], Array]) -> Rule:
+def in_targets(targets: Callable[[Array], Array]) -> Mutant:
     """The gradient is that of other targets, `targets(y)` of the whole batch (B, out); the value is the right one."""
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
-        right_value, backprop = jp.loss(network, cost), jp.backprop(network, cost)
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
+        right_value, changed = jp.loss(network, cost), backprop_or(backprop)(network, cost)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Float[Array, ""], Grads]:
             inputs, y = batch
-            _, grads = backprop(params, (inputs, targets(y)))
+            _, grads = changed(params, (inputs, targets(y)))
             return right_value(params, batch), grads
 
         return value_and_grad
@@ -125,7 +154,7 @@ def in_targets(targets: Callable[[Array], Array]) -> Rule:
     return rule
 
 
-def in_sum(total: Total) -> Rule:
+def in_sum(total: Total) -> Mutant:
     """Another sum over the examples, of each leaf of the gradient.
 
     total: of one leaf of the B per-example gradients, each of which is a B-th part already: an `Outer` with B rows in
@@ -150,13 +179,13 @@ def in_sum(total: Total) -> Rule:
         grads, dx = layer.backward(params, residuals, dy)
         return jax.tree.map(Summed, grads, is_leaf=lambda g: isinstance(g, jp.Structured)), dx
 
-    def rule(network: jp.Network, cost: jp.Cost) -> ValueAndGrad:
-        return jp.backprop(with_backward(network, range(len(network.layers)), backward), cost)
+    def rule(network: jp.Network, cost: jp.Cost, backprop: Rule | None = None) -> ValueAndGrad:
+        return backprop_or(backprop)(with_backward(network, range(len(network.layers)), backward), cost)
 
     return rule
 
 
-def in_weights(weights: Callable[[int], Any]) -> Rule:
+def in_weights(weights: Callable[[int], Any]) -> Mutant:
     """The sum over the B examples with `weights(B)`, (B,), each of which should be 1."""
 
     def total(g: Any) -> Array:

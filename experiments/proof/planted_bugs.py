@@ -68,7 +68,9 @@ def measure(options: Options) -> Findings:
     networks = [SMOKE_NETWORK] if options.smoke else list(jp.probe_networks())
     planted = [mistake for mistake in MISTAKES if not options.smoke or mistake.name in SMOKE]
     # `jp.backprop` itself, which the judges should accept.
-    rights = [Mistake("none", "", lambda network, cost: jp.backprop(network, cost), name) for name in RATES]
+    rights = [
+        Mistake("none", "", lambda network, cost, backprop=None: jp.backprop(network, cost), name) for name in RATES
+    ]
     rights = [right for right in rights if right.home in networks]
     architectures = draw_architectures(2 if options.smoke else 100, options.seed)
     draws = 3 if options.smoke else 7  # for each of three ways to write it
