@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxprop.contracts import check_layers, like, shapes_of
+from jaxprop.contracts import check_layers, like, shapes_of, takes_integers
 from jaxprop.errors import BadInput
 from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
 
@@ -67,6 +67,8 @@ class Network:
         params, x = jax.tree.map(jnp.asarray, (params, x))  # as under jit, so that NumPy's numbers do the same
         if jnp.shape(x) != self.in_shape:
             raise BadInput(f"an input has shape {jnp.shape(x)}: this network expects {self.in_shape}, of one example")
+        if takes_integers(self.layers):
+            self._check_kind("an input is", x.dtype)
         return self.layer.forward(params, x)[0]
 
     def check_params(self, params: Params, kind: Any = jnp.floating) -> None:
@@ -82,6 +84,13 @@ class Network:
                 name = jax.tree_util.keystr(path)
                 raise BadInput(f"params are {jnp.result_type(leaf)} at {name}: expected floats, which have a gradient")
 
+    def _check_kind(self, what: str, dtype: Any) -> None:
+        if takes_integers(self.layers):
+            if not jnp.issubdtype(dtype, jnp.integer):
+                raise BadInput(f"{what} {dtype}: this network expects integers, as {self.layers[0]} takes them")
+        elif not jnp.issubdtype(dtype, jnp.floating):
+            raise BadInput(f"{what} {dtype}: expected floats; jaxprop.as_batch makes them from images")
+
     def check_batch(self, batch: Any) -> None:
         """Raises `BadInput` unless this is a pair `(inputs, targets)` of B > 0 examples, with inputs of this network.
 
@@ -93,8 +102,7 @@ class Network:
         for name, x in (("inputs", inputs), ("targets", targets)):
             if not hasattr(x, "shape") or not hasattr(x, "dtype"):
                 raise BadInput(f"{name} are a {type(x).__name__}: expected an array")
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise BadInput(f"inputs are {inputs.dtype}: expected floats; jaxprop.as_batch makes them from images")
+        self._check_kind("inputs are", inputs.dtype)
         if inputs.ndim == 0 or inputs.shape[1:] != self.in_shape or len(inputs) == 0:
             wanted = ", ".join(["B", *map(str, self.in_shape)])
             raise BadInput(f"inputs have shape {inputs.shape}: this network expects ({wanted}) with B at least 1")
