@@ -57,8 +57,8 @@ def _as_distribution(z: Float[Array, "*T classes"], target: Array) -> Float[Arra
     if jnp.issubdtype(jnp.result_type(target), jnp.floating) and jnp.shape(target) == z.shape and z.ndim:
         return jnp.asarray(target)
     raise BadInput(
-        f"an example's target is {jnp.result_type(target)} of shape {jnp.shape(target)}, its outputs have shape {z.shape}: "
-        "the cross-entropy expects whole numbers, a class for each row of outputs, or a float for each output"
+        f"an example's target is {jnp.result_type(target)} of shape {jnp.shape(target)}, and its outputs have shape "
+        f"{z.shape}: the cross-entropy expects whole numbers, a class for each row of outputs, or a float for each"
     )
 
 
@@ -73,8 +73,8 @@ def _cross_entropy_gradient(z: Float[Array, "*T classes"], target: Array) -> Flo
     return (jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True) - y) / rows
 
 
-# `-sum_j y_j log softmax(z)_j`, averaged over the positions where there are many: nats for each of them. By logsumexp, so
-# that no probability is rounded to 0 before its logarithm is taken. Its gradient is softmax(z) - y (Bridle,
-# "Probabilistic interpretation of feedforward classification network outputs", 1990). Soft targets, floats that add up
-# to 1 along the classes, may stand in the place of labels.
+# `-sum_j y_j log softmax(z)_j`, averaged over the positions where there are many: nats for each of them. Written with
+# logsumexp, so that no probability is rounded to 0 before its logarithm is taken. Its gradient is softmax(z) - y
+# (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990). Soft targets, floats
+# that add up to 1 along the classes, may stand in the place of labels.
 softmax_cross_entropy = Cost(value=_cross_entropy, gradient=_cross_entropy_gradient, takes_labels=True)
