@@ -87,7 +87,9 @@ def gelu(exact: bool = False) -> Layer:
 
     def derivative(z: Array, a: Array) -> Array:
         if exact:
-            return jax.scipy.stats.norm.cdf(z) + z * jax.scipy.stats.norm.pdf(z)
+            Phi = jax.scipy.special.erfc(-z / 2**0.5) / 2
+            phi = jnp.exp(-z * z / 2) / (2 * math.pi) ** 0.5
+            return Phi + z * phi
         t = jnp.tanh(c * (z + cubic * z**3))
         return (1 + t) / 2 + z * (1 - t * t) * (c * (1 + 3 * cubic * z * z)) / 2
 
