@@ -43,7 +43,7 @@ from jaxprop.layers import (
     swish,
     tanh,
 )
-from jaxprop.networks import Network, count_parameters, mlp
+from jaxprop.networks import Network, count_parameters, lenet, mlp, transformer
 from jaxprop.nudges import Wishes, average_nudges, per_example_nudges, requests, wishes
 from jaxprop.run.checkpoints import Checkpoint, newest_checkpoint, restore, save_checkpoint
 from jaxprop.run.diagnosis import Diagnosis, diagnose, follow
@@ -150,6 +150,7 @@ __all__ = [
     "last",
     "layer_norm",
     "leaky_relu",
+    "lenet",
     "load_dataset",
     "load_mlp",
     "load_params",
@@ -193,5 +194,6 @@ __all__ = [
     "swiglu",
     "swish",
     "tanh",
+    "transformer",
     "wishes",
 ]

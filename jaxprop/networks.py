@@ -11,7 +11,27 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxprop.contracts import check_layers, like, shapes_of, takes_integers
 from jaxprop.errors import BadInput
-from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
+from jaxprop.layers import (
+    Layer,
+    Params,
+    Shape,
+    attention,
+    chain,
+    conv2d,
+    dense,
+    embedding,
+    flatten,
+    gelu,
+    identity,
+    layer_norm,
+    max_pool,
+    positions,
+    positionwise,
+    relu,
+    residual,
+    sigmoid,
+    tanh,
+)
 
 Activation = Literal["sigmoid", "relu", "tanh", "identity"]
 
@@ -126,6 +146,45 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
     for width in whole[1:-1]:
         layers += [dense(width, gain=_GAIN.get(activation, 1.0)), _ACTIVATIONS[activation]()]
     return Network((*layers, dense(whole[-1]), sigmoid()), whole[:1])
+
+
+def lenet(in_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """A small convolutional network for pictures, after LeNet-5: two convolutions, each made smaller by the largest
+    number of 2 x 2, then two dense layers and the outputs, whose softmax is the answer.
+
+    LeCun et al., "Gradient-based learning applied to document recognition" (1998), had 6 and 16 channels, 120 and 84
+    neurons, as here; its tanh and mean pooling are ReLU and the largest here, its distances a softmax.
+    """
+    he = 2**0.5
+    return Network(
+        (
+            *(conv2d(6, 5, gain=he), relu(), max_pool(2)),
+            *(conv2d(16, 5, padding="VALID", gain=he), relu(), max_pool(2)),
+            flatten(),
+            *(dense(120, gain=he), relu()),
+            *(dense(84, gain=he), relu()),
+            dense(classes),
+        ),
+        in_shape,
+    )
+
+
+def transformer(tokens: int, length: int, classes: int, width: int = 64, heads: int = 4, depth: int = 2) -> Network:
+    """A causal transformer: after each of `length` tokens, what comes next, as `classes` outputs for a softmax.
+
+    Each of `depth` blocks adds to its input what the positions say to each other, then what each makes of that; both
+    look at a normalised input (Radford et al., "Language models are unsupervised multitask learners", 2019).
+
+    tokens: how many different ones go in. No position sees a later one.
+    """
+    # Every block adds two terms to what passes through, so that each is made smaller by the root of their number.
+    smaller = (2 * depth) ** -0.5
+    block = (
+        residual(chain(layer_norm(), attention(heads, causal=True))),
+        residual(chain(layer_norm(), positionwise(chain(dense(4 * width), gelu(), dense(width, gain=smaller))))),
+    )
+    ends = (layer_norm(), positionwise(dense(classes)))
+    return Network((embedding(tokens, width), positions(length), *block * depth, *ends), (length,))
 
 
 def count_parameters(params: Params) -> int:

@@ -343,7 +343,17 @@ def test_a_function_that_looks_at_numbers_or_at_its_mode_is_found(impure):
 # Of the public functions these are not examined here, and why.
 DOORS = {"check", "check_examples", "check_rule", "checked", "compare", "diagnose", "fit", "load_dataset", "load_mlp"}
 DOORS |= {"load_params", "newest_checkpoint", "restore", "save_checkpoint", "save_params"}
-ON_THE_HOST = {"epoch_order", "follow", "in_float64", "mlp", "probe_networks", "probes_for", "steps_per_epoch"}
+ON_THE_HOST = {
+    "epoch_order",
+    "follow",
+    "in_float64",
+    "lenet",
+    "mlp",
+    "transformer",
+    "probe_networks",
+    "probes_for",
+    "steps_per_epoch",
+}
 ON_DEVICES = {"in_one_message", "jit_over", "local", "make_mesh", "place"}
 COMPILED_BY_ITSELF = {"central_differences", "complex_step", "finite_differences", "forward_mode"}
 RECORDS = {name for name in jp.__all__ if isinstance(getattr(jp, name), type)}
