@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from matplotlib.figure import Figure
 
 import jaxprop as jp
@@ -91,13 +91,13 @@ def train(
     steps = chosen.epochs * jp.steps_per_epoch(len(digits[1]), BATCH)
     schedule = optax.warmup_cosine_decay_schedule(0, chosen.rate, steps // 20, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=chosen.decay))
-    state = jp.init_state(network.init(init_key), optimizer)
+    start = jp.init_state(network.init(init_key), optimizer)
     step = jp.make_step(jp.backprop(network, jp.softmax_cross_entropy), optimizer)
     epoch = jax.jit(jp.make_epoch(step, as_tokens))
     cost = jax.jit(lambda params, digits: jp.loss(network, jp.softmax_cross_entropy)(params, as_tokens(*digits)))
     curves = []
     with progress(chosen.epochs) as show:
-        calls = jp.fit(epoch, state, digits, key=order_key, batch_size=BATCH, epochs=chosen.epochs)
+        calls = jp.fit(epoch, start, digits, key=order_key, batch_size=BATCH, epochs=chosen.epochs)
         for state, metrics in calls:
             bits = {
                 name: bits_per_pixel(partial(cost, state.params), part)
@@ -184,10 +184,9 @@ def train_reader(digits: Digits, key: jax.Array) -> Any:
         return levels / 16.0, jax.nn.one_hot(labels, CLASSES)
 
     epoch = jax.jit(jp.make_epoch(jp.make_step(jp.backprop(network, jp.squared_error), optimizer), to_batch))
-    state = jp.init_state(network.init(init_key), optimizer)
-    for state, _ in jp.fit(epoch, state, digits, key=order_key, batch_size=BATCH, epochs=100):  # noqa: B007
-        pass
-    outputs = jax.jit(jax.vmap(partial(network.apply, state.params)))
+    start = jp.init_state(network.init(init_key), optimizer)
+    *_, (trained, _) = jp.fit(epoch, start, digits, key=order_key, batch_size=BATCH, epochs=100)
+    outputs = jax.jit(jax.vmap(partial(network.apply, trained.params)))
     return lambda levels: np.argmax(outputs(np.asarray(levels, np.float32) / 16), axis=-1)
 
 
