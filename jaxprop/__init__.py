@@ -1,12 +1,49 @@
 """jaxprop: a laboratory for backpropagation in JAX."""
 
-from jaxprop.costs import Cost, squared_error
+from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
 from jaxprop.data.batches import Examples, as_batch, check_examples
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss, per_example
-from jaxprop.layers import Dense, Layer, chain, dense, elementwise, flatten, identity, relu, sigmoid, tanh
-from jaxprop.networks import Network, count_parameters, mlp
+from jaxprop.layers import (
+    Attention,
+    Conv,
+    Dense,
+    Layer,
+    Norm,
+    Recurrent,
+    attend,
+    attend_backward,
+    attention,
+    avg_pool,
+    chain,
+    conv2d,
+    dense,
+    elementwise,
+    embedding,
+    flatten,
+    gelu,
+    group_norm,
+    identity,
+    last,
+    layer_norm,
+    leaky_relu,
+    lstm,
+    max_pool,
+    positions,
+    positionwise,
+    relu,
+    residual,
+    rms_norm,
+    rnn,
+    sigmoid,
+    softmax,
+    softplus,
+    swiglu,
+    swish,
+    tanh,
+)
+from jaxprop.networks import Network, count_parameters, lenet, mlp, transformer
 from jaxprop.nudges import Wishes, average_nudges, per_example_nudges, requests, wishes
 from jaxprop.run.checkpoints import Checkpoint, newest_checkpoint, restore, save_checkpoint
 from jaxprop.run.diagnosis import Diagnosis, diagnose, follow
@@ -15,7 +52,18 @@ from jaxprop.run.evaluation import Scores, make_evaluate
 from jaxprop.run.fitting import Metrics, NonFinite, epoch_order, fit, steps_per_epoch
 from jaxprop.run.parameters import load_mlp, load_params, save_params
 from jaxprop.run.placement import in_one_message, jit_over, local, make_mesh, place
-from jaxprop.structured import Outer, Structured, expand, mean_over_examples, norm_squared, sum_over_examples
+from jaxprop.structured import (
+    Correlation,
+    Outer,
+    OuterSum,
+    Rows,
+    Structured,
+    expand,
+    mean_over_examples,
+    norm_squared,
+    sum_over_examples,
+    sum_over_positions,
+)
 from jaxprop.training import Outcome, State, init_state, make_epoch, make_step
 from jaxprop.verify.checking import Check, check, check_rule
 from jaxprop.verify.comparison import compare, per_example_scale
@@ -29,10 +77,13 @@ from jaxprop.verify.suite import probe_networks, probes_for
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attention",
     "BadInput",
     "Check",
     "Checkpoint",
     "Comparison",
+    "Conv",
+    "Correlation",
     "Cost",
     "Dataset",
     "Dense",
@@ -42,16 +93,24 @@ __all__ = [
     "Metrics",
     "Network",
     "NonFinite",
+    "Norm",
     "Outcome",
     "Outer",
+    "OuterSum",
     "Probe",
+    "Recurrent",
+    "Rows",
     "Scores",
     "State",
     "Structured",
     "Wishes",
     "as_batch",
+    "attend",
+    "attend_backward",
+    "attention",
     "autodiff",
     "average_nudges",
+    "avg_pool",
     "backprop",
     "central_differences",
     "chain",
@@ -61,10 +120,12 @@ __all__ = [
     "checked",
     "compare",
     "complex_step",
+    "conv2d",
     "count_parameters",
     "dense",
     "diagnose",
     "elementwise",
+    "embedding",
     "epoch_order",
     "expand",
     "finite_differences",
@@ -72,6 +133,8 @@ __all__ = [
     "flatten",
     "follow",
     "forward_mode",
+    "gelu",
+    "group_norm",
     "hvp",
     "identity",
     "in_float64",
@@ -79,16 +142,22 @@ __all__ = [
     "init_ensemble",
     "init_state",
     "jit_over",
+    "last",
+    "layer_norm",
+    "leaky_relu",
+    "lenet",
     "load_dataset",
     "load_mlp",
     "load_params",
     "local",
     "loss",
+    "lstm",
     "make_ensemble_epoch",
     "make_epoch",
     "make_evaluate",
     "make_mesh",
     "make_step",
+    "max_pool",
     "mean_over_examples",
     "mlp",
     "newest_checkpoint",
@@ -97,18 +166,30 @@ __all__ = [
     "per_example_nudges",
     "per_example_scale",
     "place",
+    "positions",
+    "positionwise",
     "probe_networks",
     "probes",
     "probes_for",
     "relu",
     "requests",
+    "residual",
     "restore",
+    "rms_norm",
+    "rnn",
     "save_checkpoint",
     "save_params",
     "sigmoid",
+    "softmax",
+    "softmax_cross_entropy",
+    "softplus",
     "squared_error",
     "steps_per_epoch",
     "sum_over_examples",
+    "sum_over_positions",
+    "swiglu",
+    "swish",
     "tanh",
+    "transformer",
     "wishes",
 ]

@@ -20,11 +20,16 @@ def check_layers(layers: tuple[Layer, ...], in_shape: Shape) -> tuple[Params, Sh
     that they are derivatives by.
     """
     params_like = []
-    x = jax.ShapeDtypeStruct(in_shape, jnp.result_type(float))
+    x = jax.ShapeDtypeStruct(in_shape, jnp.result_type(int if takes_integers(layers) else float))
     for i, layer in enumerate(layers):
         layer_params, x = _check_layer(f"layer {i} ({layer.name})", layer, x)
         params_like.append(layer_params)
     return tuple(params_like), x.shape
+
+
+def takes_integers(layers: tuple[Layer, ...]) -> bool:
+    """Whether the inputs of these layers are integers, such as tokens."""
+    return layers[0].takes_integers
 
 
 def shapes_of(tree: Any) -> Any:
@@ -84,12 +89,18 @@ def _check_layer(where: str, layer: Layer, x: jax.ShapeDtypeStruct) -> tuple[Par
         if not like(dparams, params):
             given = f"backward gives derivatives by the parameters of shapes {shapes_of(dparams)}"
             raise BadInput(f"{given}: expected {shapes_of(params)}")
-        if jnp.shape(dx) != x.shape:
+        if layer.takes_integers:
+            if dx is not None:
+                raise BadInput("backward gives a derivative by the input, whose numbers are integers: expected None")
+        elif jnp.shape(dx) != x.shape:
             raise BadInput(
                 f"backward gives a derivative by the input of shape {jnp.shape(dx)}: expected {x.shape}, as the input"
             )
         return params, y
 
+    if jnp.issubdtype(x.dtype, jnp.floating) == layer.takes_integers:
+        expected = "integers, such as tokens: it can only be the first" if layer.takes_integers else "floats"
+        raise BadInput(f"{where} is given {x.dtype}, and takes {expected}")
     try:
         return jax.eval_shape(once, x)
     except BadInput as error:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,7 +15,8 @@ class Cost(NamedTuple):
 
     value: `(outputs, target) -> ()`, the cost.
     gradient: `(outputs, target) -> d value / d outputs`, of the shape of the outputs.
-    takes_labels: whether the target of an example is its class, one integer; otherwise it has the outputs' shape.
+    takes_labels: whether the target of an example is its class, one integer, or where the outputs are (T, classes) one
+        for each of T positions; otherwise it has the outputs' shape.
     """
 
     value: Callable[[Array, Any], Float[Array, ""]]
@@ -46,3 +48,33 @@ def _squared_error_gradient(a: Float[Array, "*out"], y: Float[Array, "*out"]) ->
 
 # The sum of the squares, not half of it: hence the 2, and steps twice as long as those of programs that take half.
 squared_error = Cost(value=_squared_error, gradient=_squared_error_gradient)
+
+
+def _as_distribution(z: Float[Array, "*T classes"], target: Array) -> Float[Array, "*T classes"]:
+    """What the softmax of z should be: 1 for the class that a label names, or the target itself."""
+    if jnp.issubdtype(jnp.result_type(target), jnp.integer) and jnp.shape(target) == z.shape[:-1] and z.ndim:
+        return jax.nn.one_hot(target, z.shape[-1], dtype=z.dtype)
+    if jnp.issubdtype(jnp.result_type(target), jnp.floating) and jnp.shape(target) == z.shape and z.ndim:
+        return jnp.asarray(target)
+    raise BadInput(
+        f"an example's target is {jnp.result_type(target)} of shape {jnp.shape(target)}, and its outputs have shape "
+        f"{z.shape}: the cross-entropy expects whole numbers, a class for each row of outputs, or a float for each"
+    )
+
+
+def _cross_entropy(z: Float[Array, "*T classes"], target: Array) -> Float[Array, ""]:
+    y = _as_distribution(z, target)
+    return jnp.mean(jax.nn.logsumexp(z, axis=-1) * jnp.sum(y, axis=-1) - jnp.sum(y * z, axis=-1))
+
+
+def _cross_entropy_gradient(z: Float[Array, "*T classes"], target: Array) -> Float[Array, "*T classes"]:
+    y = _as_distribution(z, target)
+    rows = z.size // z.shape[-1]
+    return (jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True) - y) / rows
+
+
+# `-sum_j y_j log softmax(z)_j`, averaged over the positions where there are many: nats for each of them. Written with
+# logsumexp, so that no probability is rounded to 0 before its logarithm is taken. Its gradient is softmax(z) - y
+# (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990). Soft targets, floats
+# that add up to 1 along the classes, may stand in the place of labels.
+softmax_cross_entropy = Cost(value=_cross_entropy, gradient=_cross_entropy_gradient, takes_labels=True)

@@ -9,9 +9,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxprop.contracts import check_layers, like, shapes_of
+from jaxprop.contracts import check_layers, like, shapes_of, takes_integers
 from jaxprop.errors import BadInput
-from jaxprop.layers import Layer, Params, Shape, chain, dense, identity, relu, sigmoid, tanh
+from jaxprop.layers import (
+    Layer,
+    Params,
+    Shape,
+    attention,
+    chain,
+    conv2d,
+    dense,
+    embedding,
+    flatten,
+    gelu,
+    identity,
+    layer_norm,
+    max_pool,
+    positions,
+    positionwise,
+    relu,
+    residual,
+    sigmoid,
+    tanh,
+)
 
 Activation = Literal["sigmoid", "relu", "tanh", "identity"]
 
@@ -70,6 +90,8 @@ class Network:
             hint = "; of a batch, jax.vmap(network.apply, (None, 0))(params, inputs)" if many else ""
             given = f"an input has shape {jnp.shape(x)}"
             raise BadInput(f"{given}: this network expects {self.in_shape}, of one example{hint}")
+        if takes_integers(self.layers):
+            self._check_kind("an input is", x.dtype)
         return self.layer.forward(params, x)[0]
 
     def check_params(self, params: Params, kind: Any = jnp.floating) -> None:
@@ -85,6 +107,13 @@ class Network:
                 name = jax.tree_util.keystr(path)
                 raise BadInput(f"params are {jnp.result_type(leaf)} at {name}: expected floats, which have a gradient")
 
+    def _check_kind(self, what: str, dtype: Any) -> None:
+        if takes_integers(self.layers):
+            if not jnp.issubdtype(dtype, jnp.integer):
+                raise BadInput(f"{what} {dtype}: this network expects integers, as {self.layers[0]} takes them")
+        elif not jnp.issubdtype(dtype, jnp.floating):
+            raise BadInput(f"{what} {dtype}: expected floats; jaxprop.as_batch makes them from images")
+
     def check_batch(self, batch: Any) -> None:
         """Raises `BadInput` unless this is a pair `(inputs, targets)` of B > 0 examples, with inputs of this network.
 
@@ -96,8 +125,7 @@ class Network:
         for name, x in (("inputs", inputs), ("targets", targets)):
             if not hasattr(x, "shape") or not hasattr(x, "dtype"):
                 raise BadInput(f"{name} are a {type(x).__name__}: expected an array")
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise BadInput(f"inputs are {inputs.dtype}: expected floats; jaxprop.as_batch makes them from images")
+        self._check_kind("inputs are", inputs.dtype)
         if inputs.ndim == 0 or inputs.shape[1:] != self.in_shape or len(inputs) == 0:
             wanted = ", ".join(["B", *map(str, self.in_shape)])
             raise BadInput(f"inputs have shape {inputs.shape}: this network expects ({wanted}) with B at least 1")
@@ -121,6 +149,45 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
     for width in whole[1:-1]:
         layers += [dense(width, gain=_GAIN.get(activation, 1.0)), _ACTIVATIONS[activation]()]
     return Network((*layers, dense(whole[-1]), sigmoid()), whole[:1])
+
+
+def lenet(in_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """A small convolutional network for pictures, after LeNet-5: two convolutions, each made smaller by the largest
+    number of 2 x 2, then two dense layers and the outputs, whose softmax is the answer.
+
+    LeCun et al., "Gradient-based learning applied to document recognition" (1998), had 6 and 16 channels, 120 and 84
+    neurons, as here; its tanh and mean pooling are ReLU and the largest here, its distances a softmax.
+    """
+    he = 2**0.5
+    return Network(
+        (
+            *(conv2d(6, 5, gain=he), relu(), max_pool(2)),
+            *(conv2d(16, 5, padding="VALID", gain=he), relu(), max_pool(2)),
+            flatten(),
+            *(dense(120, gain=he), relu()),
+            *(dense(84, gain=he), relu()),
+            dense(classes),
+        ),
+        in_shape,
+    )
+
+
+def transformer(tokens: int, length: int, classes: int, width: int = 64, heads: int = 4, depth: int = 2) -> Network:
+    """A causal transformer: after each of `length` tokens, what comes next, as `classes` outputs for a softmax.
+
+    Each of `depth` blocks adds to its input what the positions say to each other, then what each makes of that; both
+    look at a normalised input (Radford et al., "Language models are unsupervised multitask learners", 2019).
+
+    tokens: how many different ones go in. No position sees a later one.
+    """
+    # Every block adds two terms to what passes through, so that each is made smaller by the root of their number.
+    smaller = (2 * depth) ** -0.5
+    block = (
+        residual(chain(layer_norm(), attention(heads, causal=True))),
+        residual(chain(layer_norm(), positionwise(chain(dense(4 * width), gelu(), dense(width, gain=smaller))))),
+    )
+    ends = (layer_norm(), positionwise(dense(classes)))
+    return Network((embedding(tokens, width), positions(length), *block * depth, *ends), (length,))
 
 
 def count_parameters(params: Params) -> int:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.costs import squared_error
+from jaxprop.costs import softmax_cross_entropy, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss
 from jaxprop.layers import identity
@@ -53,3 +53,59 @@ def test_a_target_that_would_be_broadcast_or_is_no_float_is_refused(function, ta
         function(jnp.ones(3), target)
     with pytest.raises(BadInput, match=complaint):
         jax.jit(function)(jnp.ones(3), target)
+
+
+# Cross-entropy
+
+
+def test_cross_entropy_worked_by_hand():
+    # softmax(0, log 3) = (1/4, 3/4). The label 0: -log(1/4), and the gradient (1/4 - 1, 3/4).
+    z = jnp.array([0, float(np.log(3))])
+    assert float(softmax_cross_entropy.value(z, jnp.array(0))) == pytest.approx(np.log(4), rel=1e-6)
+    np.testing.assert_allclose(softmax_cross_entropy.gradient(z, jnp.array(0)), [-3 / 4, 3 / 4], rtol=1e-6)
+    # Soft: -(log(1/4) + log(3/4)) / 2.
+    half = jnp.array([0.5, 0.5])
+    assert float(softmax_cross_entropy.value(z, half)) == pytest.approx(np.log(16 / 3) / 2, rel=1e-6)
+    np.testing.assert_allclose(softmax_cross_entropy.gradient(z, half), [-1 / 4, 1 / 4], rtol=1e-6)
+
+
+def test_where_there_are_positions_the_cross_entropy_is_their_mean():
+    z, labels = jax.random.normal(jax.random.key(0), (3, 4)), jnp.array([2, 0, 2])
+    each = [float(softmax_cross_entropy.value(row, label)) for row, label in zip(z, labels, strict=True)]
+    assert float(softmax_cross_entropy.value(z, labels)) == pytest.approx(np.mean(each), rel=1e-6)
+    first = softmax_cross_entropy.gradient(z[0], labels[0]) / 3
+    np.testing.assert_allclose(softmax_cross_entropy.gradient(z, labels)[0], first, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "target", [jnp.array([1, 0]), jnp.array([[0.2, 0.3, 0.5], [1, 0, 0]]), jnp.array([[2.0, 0, -1], [0, 0, 0]])]
+)
+def test_the_gradient_of_the_cross_entropy_is_that_of_its_value_whatever_the_targets_add_up_to(target):
+    with jax.enable_x64(True):
+        z = jnp.array([[0.3, -2.0, 5.0], [0.0, 0.0, 1e-3]])
+        target = target.astype(float) if jnp.issubdtype(target.dtype, jnp.floating) else target
+        by_jax = jax.grad(softmax_cross_entropy.value)(z, target)
+        # Sums of three terms of size 1.
+        np.testing.assert_allclose(softmax_cross_entropy.gradient(z, target), by_jax, rtol=0, atol=1e-15)
+
+
+def test_the_cross_entropy_of_a_class_that_is_all_but_ruled_out_is_finite():
+    z = jnp.array([0.0, 1000.0])
+    assert softmax_cross_entropy.value(z, jnp.array(0)) == 1000
+    np.testing.assert_array_equal(softmax_cross_entropy.gradient(z, jnp.array(0)), [-1, 1])
+
+
+@pytest.mark.parametrize(
+    ("z", "target"),
+    [
+        (jnp.ones(3), jnp.ones(3, jnp.int32)),  # one-hot, as integers
+        (jnp.ones(3), jnp.array(1.0)),  # a class, as a float
+        (jnp.ones((2, 3)), jnp.array(1)),  # one class for two rows
+        (jnp.ones(3), jnp.ones(4)),
+        (jnp.array(1.0), jnp.array(0)),
+    ],
+)
+def test_the_cross_entropy_refuses_targets_of_another_kind(z, target):
+    for function in (softmax_cross_entropy.value, softmax_cross_entropy.gradient):
+        with pytest.raises(BadInput, match="the cross-entropy expects whole numbers, a class for each row"):
+            function(z, target)

@@ -12,13 +12,17 @@ from jaxprop.gradients import autodiff, backprop, per_example
 from jaxprop.layers import Layer, dense, tanh
 from jaxprop.networks import Network
 from jaxprop.structured import (
+    Correlation,
     Outer,
+    OuterSum,
+    Rows,
     Structured,
     expand,
     is_structured,
     mean_over_examples,
     norm_squared,
     sum_over_examples,
+    sum_over_positions,
 )
 
 # Two examples whose products cancel: (1, 2) outer (1, 1) and (-1, 2) outer (1, -1).
@@ -75,6 +79,47 @@ def test_what_is_in_factors_is_told_from_what_is_not():
     assert isinstance(TWO, Structured)
     for other in (TWO.dz, np.ones(3), (TWO, TWO), 1.0, None):
         assert not is_structured(other)
+
+
+@pytest.mark.parametrize("positions", [2, 30], ids=["by Gram matrices", "multiplied out"])
+def test_a_sum_over_positions_has_the_norm_of_the_sum(positions):
+    # 2 (6 + 5) < 6 * 5 < 30 (6 + 5): each way is taken once.
+    factors = OuterSum(*(jax.random.normal(jax.random.key(i), (positions, n)) for i, n in ((0, 6), (1, 5))))
+    sums = sum(np.outer(dz, a) for dz, a in zip(*factors, strict=True))
+    np.testing.assert_allclose(expand(factors), sums, rtol=1e-4, atol=1e-5)  # sums of at most 30 terms in float32
+    assert float(norm_squared(factors)) == pytest.approx(np.sum(sums**2), rel=1e-4)
+    sizes = [out.aval.size for e in jax.make_jaxpr(norm_squared)(factors).eqns for out in e.outvars]
+    assert (max(sizes) < 6 * 5) == (positions == 2)
+
+
+@pytest.mark.parametrize("channels", [1, 40], ids=["multiplied out", "by Gram matrices"])
+def test_a_correlation_has_the_norm_of_the_kernel(channels):
+    # 4 windows, a fan-in of 4 channels: 4 (4 c + c) < 4 c * c from c = 6 on.
+    x = jax.random.normal(jax.random.key(0), (3, 3, channels))
+    dy = jax.random.normal(jax.random.key(1), (2, 2, channels))
+    factors = Correlation(x, dy, kernel=(2, 2), stride=(1, 1), padding=((0, 0), (0, 0)))
+    kernel = sum(
+        np.einsum("ijc,o->ijco", x[i : i + 2, j : j + 2], dy[i, j]) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))
+    )
+    np.testing.assert_allclose(expand(factors), kernel, rtol=1e-4, atol=1e-5)
+    assert float(norm_squared(factors)) == pytest.approx(np.sum(kernel**2), rel=1e-4)
+
+
+def test_gradients_of_positions_add_up_in_factors():
+    at_each = {"W": Outer(jnp.ones((3, 2)), jnp.ones((3, 4))), "b": jnp.arange(3.0)[:, None], "E": rows((3, 2), 5)}
+    together = sum_over_positions(at_each)
+    assert isinstance(together["W"], OuterSum)
+    np.testing.assert_array_equal(expand(together)["W"], np.full((2, 4), 3))
+    np.testing.assert_array_equal(together["b"], [3])
+    assert together["E"].ids.shape == (6,)
+    twice = sum_over_positions(OuterSum(jnp.ones((3, 5, 2)), jnp.ones((3, 5, 4))))
+    assert twice.dz.shape == (15, 2)
+    diagonal = sum_over_positions(Diagonal(jnp.ones((3, 2))))
+    np.testing.assert_array_equal(diagonal, 3 * np.eye(2))
+
+
+def rows(shape, count) -> Rows:
+    return Rows(jnp.zeros(shape, jnp.int32), jnp.ones((*shape, 2)), count)
 
 
 # One of one's own

@@ -1,11 +1,13 @@
-"""Activations: layers that work on each number by itself, from a function and its derivative."""
+"""Activations: layers without parameters. Most work on each number by itself, from a function and its derivative."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxprop.errors import BadInput
 from jaxprop.layers.core import Layer, Shape
 
 
@@ -43,6 +45,107 @@ def tanh() -> Layer:
     return elementwise("tanh", jnp.tanh, lambda z, a: 1 - a * a)
 
 
+def leaky_relu(slope: float = 0.01) -> Layer:
+    """`a = z` where z >= 0 and `slope z` elsewhere, so `da/dz` is 1 or `slope`: 1 at 0, as `jax.nn.leaky_relu` has it.
+
+    A neuron that sleeps still learns (Maas et al., "Rectifier nonlinearities improve neural network acoustic models",
+    2013).
+    """
+    return elementwise(
+        f"leaky_relu({slope:.4g})",
+        lambda z: jax.nn.leaky_relu(z, slope),
+        lambda z, a: jnp.where(z >= 0, 1, slope).astype(z.dtype),
+    )
+
+
+def softplus() -> Layer:
+    """`a = log(1 + exp(z))`, a smooth ReLU, so `da/dz = 1 / (1 + exp(-z))`, the sigmoid."""
+    return elementwise("softplus", jax.nn.softplus, lambda z, a: jax.nn.sigmoid(z))
+
+
+def swish() -> Layer:
+    """`a = z s(z)` with the sigmoid s, so `da/dz = s(z) + z s(z) (1 - s(z))`.
+
+    Also known as SiLU (Elfwing et al., "Sigmoid-weighted linear units", 2018).
+    """
+
+    def derivative(z: Array, a: Array) -> Array:
+        s = jax.nn.sigmoid(z)
+        return s + a * (1 - s)
+
+    return elementwise("swish", jax.nn.swish, derivative)
+
+
+def gelu(exact: bool = False) -> Layer:
+    """`a = z Phi(z)`, Phi being the normal distribution (Hendrycks and Gimpel, "Gaussian error linear units", 2016).
+
+    exact: by the error function, so `da/dz = Phi(z) + z phi(z)`. Otherwise, as JAX has it, by the tanh that is near it:
+        `a = z (1 + t) / 2` with `t = tanh(c (z + 0.044715 z^3))`, `c = sqrt(2 / pi)`, so
+        `da/dz = (1 + t) / 2 + z (1 - t^2) c (1 + 3 * 0.044715 z^2) / 2`.
+    """
+    c, cubic = (2 / math.pi) ** 0.5, 0.044715
+
+    def derivative(z: Array, a: Array) -> Array:
+        if exact:
+            Phi = jax.scipy.special.erfc(-z / 2**0.5) / 2
+            phi = jnp.exp(-z * z / 2) / (2 * math.pi) ** 0.5
+            return Phi + z * phi
+        t = jnp.tanh(c * (z + cubic * z**3))
+        return (1 + t) / 2 + z * (1 - t * t) * (c * (1 + 3 * cubic * z * z)) / 2
+
+    name = "gelu(exact)" if exact else "gelu"
+    return elementwise(name, lambda z: jax.nn.gelu(z, approximate=not exact), derivative)
+
+
 def identity() -> Layer:
     """`a = z`, so `da/dz = 1`."""
     return elementwise("identity", lambda z: z, lambda z, a: jnp.ones_like(z))
+
+
+def softmax() -> Layer:
+    """`y = exp(x) / sum exp(x)` along the last axis, so `dx = y (dy - sum y dy)`.
+
+    The derivative of y_j by x_k is `y_j (1[j = k] - y_k)`: raising one input lowers all other outputs.
+    """
+
+    def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:
+        if not in_shape:
+            raise BadInput("a softmax takes an axis of numbers to share one out: the input is one number")
+        return (), in_shape
+
+    def forward(params: tuple, x: Array) -> tuple[Array, Array]:
+        y = jax.nn.softmax(x)
+        return y, y
+
+    def backward(params: tuple, y: Array, dy: Array) -> tuple[tuple, Array]:
+        return (), y * (dy - jnp.sum(y * dy, axis=-1, keepdims=True))
+
+    return Layer("softmax", init, forward, backward)
+
+
+def swiglu() -> Layer:
+    """`y = swish(a) b`, a and b being the two halves of the last axis, so `db = dy swish(a)`, `da = dy b swish'(a)`.
+
+    One half opens and closes the other (Shazeer, "GLU variants improve transformer", 2020). A dense layer before it
+    gives both: `chain(dense(2 * n), swiglu(), dense(m))`.
+    """
+
+    def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:
+        if not in_shape or in_shape[-1] % 2:
+            raise BadInput(
+                f"swiglu cuts the last axis in two halves: an input of shape {in_shape} has none that is even"
+            )
+        return (), (*in_shape[:-1], in_shape[-1] // 2)
+
+    def forward(params: tuple, x: Array) -> tuple[Array, Array]:
+        a, b = jnp.split(x, 2, axis=-1)
+        return jax.nn.swish(a) * b, x
+
+    def backward(params: tuple, x: Array, dy: Array) -> tuple[tuple, Array]:
+        a, b = jnp.split(x, 2, axis=-1)
+        s = jax.nn.sigmoid(a)
+        da = dy * b * (s + a * s * (1 - s))
+        db = dy * a * s
+        return (), jnp.concatenate([da, db], axis=-1)
+
+    return Layer("swiglu", init, forward, backward)

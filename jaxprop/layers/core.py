@@ -1,4 +1,4 @@
-"""What a layer is, the dense layer, and the chain of layers: the heart of backpropagation.
+"""What a layer is, the dense layer, and how layers are put together: the heart of backpropagation.
 
 A layer is a record of three pure functions for ONE example; `jax.vmap` makes a batch of it. In every `backward`,
 `dx` names the derivative of the cost by `x`, whatever `x` is.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.structured import Outer
+from jaxprop.structured import Outer, sum_over_positions
 
 Shape = tuple[int, ...]
 Params = Any  # a pytree of float arrays
@@ -29,13 +29,16 @@ class Layer(NamedTuple):
     forward: `(params, x) -> (y, residuals)`. The residuals are whatever `backward` needs to remember.
     backward: `(params, residuals, dy) -> (dparams, dx)`. Given how the cost changes with the output, says how it
         changes with the parameters and with the input. It is linear in dy. `dparams` has the tree of `params`, but that
-        an `Outer` may stand for a weight matrix.
+        an `Outer` may stand for a weight matrix. `dx` has the shape of x; where x are integers, which have no
+        derivative, it is None.
+    takes_integers: whether x are integers, such as tokens; otherwise they are floats.
     """
 
     name: str
     init: Callable[[PRNGKeyArray, Shape], tuple[Params, Shape]]
     forward: Callable[[Params, Array], tuple[Array, Any]]
     backward: Callable[[Params, Any, Array], tuple[Grads, Array]]
+    takes_integers: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -106,4 +109,54 @@ def chain(*layers: Layer) -> Layer:
             grads.append(dparams)
         return tuple(reversed(grads)), dx
 
-    return Layer(f"chain({', '.join(layer.name for layer in layers)})", init, forward, backward)
+    name = f"chain({', '.join(layer.name for layer in layers)})"
+    return Layer(name, init, forward, backward, takes_integers=any(layer.takes_integers for layer in layers[:1]))
+
+
+def residual(layer: Layer) -> Layer:
+    """`y = x + f(x)`: the layer learns a change of its input (He et al., "Deep residual learning", 2016).
+
+    Whatever comes back goes both ways, `dx = dy + f'(x)^T dy`, so that it also reaches the layers before unchanged.
+    """
+
+    def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Params, Shape]:
+        params, out_shape = layer.init(key, in_shape)
+        if out_shape != in_shape:
+            raise BadInput(
+                f"residual({layer.name}) adds its input of shape {in_shape} to an output of shape {out_shape}: "
+                "expected one shape"
+            )
+        return params, out_shape
+
+    def forward(params: Params, x: Array) -> tuple[Array, Any]:
+        change, residuals = layer.forward(params, x)
+        return x + change, residuals
+
+    def backward(params: Params, residuals: Any, dy: Array) -> tuple[Grads, Array]:
+        dparams, dx = layer.backward(params, residuals, dy)
+        return dparams, dy + dx
+
+    return Layer(f"residual({layer.name})", init, forward, backward)
+
+
+def positionwise(layer: Layer) -> Layer:
+    """The same layer, with the same parameters, at each position: each entry along the first axis of the input.
+
+    The gradient of the parameters is the sum over the positions; a dense layer's stays in its factors (`OuterSum`).
+    """
+
+    def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Params, Shape]:
+        if not in_shape:
+            raise BadInput(f"positionwise({layer.name}) takes a first axis of positions: the input is one number")
+        positions, *rest = in_shape
+        params, out_shape = layer.init(key, tuple(rest))
+        return params, (positions, *out_shape)
+
+    def forward(params: Params, x: Array) -> tuple[Array, Any]:
+        return jax.vmap(layer.forward, (None, 0))(params, x)
+
+    def backward(params: Params, residuals: Any, dy: Array) -> tuple[Grads, Array]:
+        dparams, dx = jax.vmap(layer.backward, (None, 0, 0))(params, residuals, dy)
+        return sum_over_positions(dparams), dx
+
+    return Layer(f"positionwise({layer.name})", init, forward, backward, layer.takes_integers)

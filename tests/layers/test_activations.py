@@ -5,16 +5,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.layers import Layer, elementwise, identity, relu, sigmoid, tanh
+from jaxprop.errors import BadInput
+from jaxprop.layers import (
+    Layer,
+    elementwise,
+    gelu,
+    identity,
+    leaky_relu,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    swiglu,
+    swish,
+    tanh,
+)
 
-
-def swish() -> Layer:
-    """The example in the docstring of `elementwise`: its derivative needs both z and a."""
-    s = jax.nn.sigmoid
-    return elementwise("swish", lambda z: z * s(z), lambda z, a: a + s(z) * (1 - a))
-
-
-ACTIVATIONS = {"sigmoid": sigmoid(), "relu": relu(), "tanh": tanh(), "identity": identity(), "swish": swish()}
+ACTIVATIONS = {
+    "sigmoid": sigmoid(),
+    "relu": relu(),
+    "leaky_relu(0.1)": leaky_relu(0.1),
+    "softplus": softplus(),
+    "swish": swish(),
+    "gelu": gelu(),
+    "gelu(exact)": gelu(exact=True),
+    "tanh": tanh(),
+    "identity": identity(),
+}
 
 
 def slopes(layer: Layer, z):
@@ -68,7 +85,45 @@ def test_what_comes_back_is_the_slope_times_what_was_given_number_by_number(name
     np.testing.assert_array_equal(dz, slopes(ACTIVATIONS[name], z) * da)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "relu", "tanh", "identity"])
+def test_one_of_your_own_takes_a_function_and_its_derivative():
+    cube = elementwise("cube", lambda z: z**3, lambda z, a: 3 * z**2)
+    np.testing.assert_array_equal(slopes(cube, [2.0, -1.0]), [12, 3])
+    assert repr(cube) == "cube"
+
+
+def test_a_leaky_relu_has_slope_1_at_0_as_jax_has_it():
+    np.testing.assert_array_equal(slopes(leaky_relu(0.25), [-2, -1e-30, -0.0, 0, 2]), [0.25, 0.25, 1, 1, 1])
+
+
+def test_gelu_turns_round_below_three_quarters():
+    # It is lowest where Phi(z) + z phi(z) = 0, at z = -0.7518 (to four digits, by bisection): left of that it falls.
+    found = slopes(gelu(exact=True), [-3.7, -1.0, -0.7519, -0.7517, 0.0])
+    np.testing.assert_array_equal(np.sign(found), [-1, -1, -1, 1, 1])
+    assert found[-1] == pytest.approx(0.5)
+    # The tanh is near it everywhere: at most 0.0010 apart (Hendrycks and Gimpel's approximation, on a fine grid).
+    z = jnp.linspace(-6, 6, 1201)
+    assert float(jnp.abs(slopes(gelu(), z) - slopes(gelu(exact=True), z)).max()) < 2e-3
+
+
+def test_a_softmax_raises_one_output_at_the_cost_of_all_others():
+    # y = (1/4, 3/4); dy = (1, 0): dx = y (dy - 1/4) = (3/16, -3/16).
+    y, residuals = softmax().forward((), jnp.array([0, float(np.log(3))]))
+    np.testing.assert_allclose(y, [1 / 4, 3 / 4], rtol=1e-6)
+    _, dx = softmax().backward((), residuals, jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(dx, [3 / 16, -3 / 16], rtol=1e-6)
+
+
+def test_one_half_of_a_swiglu_opens_the_other():
+    # a = 0: swish is 0 there with slope 1/2, so b gets nothing and a gets dy b / 2.
+    y, residuals = swiglu().forward((), jnp.array([0.0, 6.0]))
+    assert y == 0
+    _, dx = swiglu().backward((), residuals, jnp.array([10.0]))
+    np.testing.assert_array_equal(dx, [30, 0])
+    with pytest.raises(BadInput, match=r"cuts the last axis in two halves: an input of shape \(4, 3\)"):
+        swiglu().init(jax.random.key(0), (4, 3))
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "gelu"])  # it has z^3, as JAX's
 def test_very_large_numbers_neither_overflow_nor_turn_into_nan(name):
     z = jnp.array([-1e30, -1e3, 1e3, 1e30])
     assert jnp.isfinite(ACTIVATIONS[name].forward((), z)[0]).all()

@@ -1,4 +1,4 @@
-"""The dense layer and the chain of layers: by hand on paper, and against JAX through `jax.custom_vjp`."""
+"""The dense layer and how layers are put together: by hand on paper, and against JAX through `jax.custom_vjp`."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxprop.errors import BadInput
-from jaxprop.layers import Dense, Layer, chain, dense, relu, sigmoid, tanh
-from jaxprop.structured import Outer, expand
+from jaxprop.layers import Dense, Layer, chain, dense, positionwise, relu, residual, sigmoid, tanh
+from jaxprop.structured import Outer, OuterSum, expand
 
 
 def as_custom_vjp(layer: Layer):
@@ -142,3 +142,39 @@ def test_a_dense_layer_refuses_an_image_that_is_not_flat():
 )
 def test_a_layer_is_shown_by_its_name_which_says_what_it_was_made_with(layer, name):
     assert layer.name == repr(layer) == name
+
+
+def test_what_comes_back_through_a_residual_goes_both_ways():
+    # y = x + W x with W = (0 1; 0 0): dx = dy + W^T dy.
+    layer = residual(dense(2))
+    params = Dense(jnp.array([[0.0, 1.0], [0.0, 0.0]]), jnp.zeros(2))
+    y, residuals = layer.forward(params, jnp.array([3.0, 5.0]))
+    np.testing.assert_array_equal(y, [8, 5])
+    grads, dx = layer.backward(params, residuals, jnp.array([10.0, 1.0]))
+    np.testing.assert_array_equal(dx, [10, 11])
+    np.testing.assert_array_equal(expand(grads).W, [[30, 50], [3, 5]])
+
+
+def test_a_residual_refuses_a_layer_that_changes_the_shape():
+    with pytest.raises(
+        BadInput, match=r"residual\(dense\(3\)\) adds its input of shape \(2,\) to an output of shape \(3,\)"
+    ):
+        residual(dense(3)).init(jax.random.key(0), (2,))
+
+
+def test_positions_share_their_parameters_and_their_gradients_add_up():
+    layer = positionwise(dense(1))
+    params, out_shape = layer.init(jax.random.key(0), (2, 3))
+    assert out_shape == (2, 1)
+    assert params.W.shape == (1, 3)
+    _, residuals = layer.forward(params, jnp.array([[1.0, 2, 3], [10, 20, 30]]))
+    grads, dx = layer.backward(params, residuals, jnp.array([[1.0], [2.0]]))
+    assert isinstance(grads.W, OuterSum)
+    np.testing.assert_array_equal(expand(grads).W, [[21, 42, 63]])
+    np.testing.assert_array_equal(grads.b, [3])
+    np.testing.assert_array_equal(dx, [params.W[0], 2 * params.W[0]])
+
+
+def test_one_number_has_no_positions():
+    with pytest.raises(BadInput, match=r"positionwise\(tanh\) takes a first axis of positions"):
+        positionwise(tanh()).init(jax.random.key(0), ())
