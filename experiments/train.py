@@ -210,6 +210,7 @@ def what_decides(config: dict[str, Any]) -> dict[str, Any]:
     """All that processes which train one network need to have in common, before any of them has looked at the data."""
     options = {f"--{name.replace('_', '-')}": value for name, value in deciding(config).items() if name != "out"}
     in_jax = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
+    options["--epochs"] = config["epochs"]  # which a run that goes on may change, but all its processes alike
     settings_of_jax = {name.upper(): getattr(jax.config, name) for name in in_jax}
     return {**options, **settings_of_jax, **{f"the version of {name}": is_ for name, is_ in folders.versions().items()}}
 

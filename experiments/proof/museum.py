@@ -6,8 +6,6 @@ that were wrong, and accept what is mended. The judges by finite differences (`j
 is mended. Where the bug can be planted in the network that reads digits, that network is trained with it.
 
 Beside the bugs are gradients that were reported as bugs and are none: there every judge should agree.
-
-What to look at: in `museum.png` the first column is full, and in the lower rows it is empty.
 """
 
 import sys
@@ -216,7 +214,22 @@ def figures(visits: Sequence[Visit]) -> dict[str, Figure]:
     return {"museum": museum_figure([row(visit) for visit in visits])}
 
 
-EXPERIMENT = Experiment("museum", measure, claims, tables, figures)
+def finding(visits: Sequence[Visit]) -> str:
+    bugs = sum(visit.is_bug for visit in visits)
+    told = {row["judge"]: row for row in judge_rows(visits)}
+    caught, one_point = told[CHECK]["caught"], told[ONE_POINT]
+    return (
+        f"Of {bugs} bugs that real projects shipped, jaxprop.check finds {caught}, and finite differences in float32 at "
+        f"one point {one_point['caught']} of {one_point['of']}; of {len(visits) - bugs} that were reported and are none, "
+        f"it calls {sum(bool(visit.failing) for visit in visits if not visit.is_bug)} wrong."
+    )
+
+
+LOOK_AT = {
+    "museum": "A row for each bug, a column for each way to look for it. In the upper rows the first column is full. The "
+    "lower rows, with orange names, are no bugs, and there it is empty."
+}
+EXPERIMENT = Experiment("museum", measure, claims, tables, figures, finding, LOOK_AT)
 
 
 def main(options: Options) -> int:

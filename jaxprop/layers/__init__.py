@@ -13,13 +13,13 @@ from jaxprop.layers.activations import (
     swish,
     tanh,
 )
-from jaxprop.layers.attention import Attention, attend, attend_backward, attention
 from jaxprop.layers.convolution import Conv, conv2d
 from jaxprop.layers.core import Dense, Grads, Layer, Params, Shape, chain, dense, positionwise, residual
-from jaxprop.layers.embedding import embedding, positions
+from jaxprop.layers.embeddings import embedding, positions
 from jaxprop.layers.normalisation import Norm, group_norm, layer_norm, rms_norm
 from jaxprop.layers.pooling import avg_pool, max_pool
 from jaxprop.layers.recurrence import Recurrent, lstm, rnn
+from jaxprop.layers.self_attention import Attention, attend, attend_backward, attention
 from jaxprop.layers.shapes import flatten, last
 
 __all__ = [

@@ -16,7 +16,7 @@ from rich.text import Text
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.networks import Network
-from jaxprop.verify.comparison import ValueAndGrad, call, check_reference, compare, dtype_of, keyed
+from jaxprop.verify.comparison import ValueAndGrad, call, check_point, check_reference, compare, dtype_of, keyed
 from jaxprop.verify.points import Probe
 from jaxprop.verify.report import TABLE_STYLE, Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import probe_networks, probes_for
@@ -147,6 +147,7 @@ def compare_at(probe: Probe, reference: ValueAndGrad, candidate: ValueAndGrad, d
         params, batch = cast((probe.params, probe.batch), dtype)
         if probe.yardstick is None:
             return compare(reference, candidate, params, batch)
+        check_point(params, batch)
         found = []
         for point in ((params, batch), cast(probe.yardstick, dtype)):
             result = call("reference", reference, *point)

@@ -200,7 +200,8 @@ def _of_parameters(draw: _Drawing, many: int) -> Iterator[Probe]:
     yield probe("small biases", lambda leaf: leaf if leaf.ndim > 1 else leaf * 1e-3)
     yield probe("biases of 0", lambda leaf: leaf if leaf.ndim > 1 else leaf * 0)
     yield probe("parameters of 0", lambda leaf: leaf * 0)
-    yield probe("equal rows", lambda leaf: np.broadcast_to(leaf[:1], leaf.shape).copy() if leaf.ndim else leaf)
+    params = _with_equal_rows(draw.params())
+    yield draw.probe("equal neurons", params, draw.inputs(params, 7, _ordinary))
 
 
 def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
@@ -354,6 +355,14 @@ def _with_large_rows(leaf: np.ndarray) -> np.ndarray:
     if leaf.ndim > 1:
         changed[:, 1::4] /= 100
     return changed
+
+
+def _with_equal_rows(params: Params) -> Params:
+    """All neurons of a layer are equal, but for the last one: there a softmax would cancel all that comes back."""
+    leaves, tree = jax.tree.flatten(params)
+    last = max((i for i, leaf in enumerate(leaves) if leaf.ndim > 1), default=len(leaves))
+    equal = [np.broadcast_to(leaf[:1], leaf.shape).copy() if leaf.ndim else leaf for leaf in leaves[:last]]
+    return tree.unflatten([*equal, *leaves[last:]])
 
 
 def _with_first_matrix_divided(params: Params, by: float) -> Params:
