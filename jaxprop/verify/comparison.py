@@ -172,22 +172,32 @@ def _knows_errors(function: ValueAndGrad) -> bool:
 
 
 def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> _Result:
-    point = _copied({"params": params, "batch": batch})
     measured = getattr(function, "measured", None) if name == "reference" else None
+    result = called(name, measured or function, params, batch)
+    if isinstance(result, Measured):
+        bends = on_host(result.bends)
+        return _Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
+    value, grads = _pair(name, result, params)
+    return _Result(as_array(value), on_host(grads), None, {}, _device(value))
+
+
+def called(name: str, function: Callable[[Any, Any], Any], params: Any, batch: Any) -> Any:
+    """What a function returns for copies of these arguments.
+
+    Raises `BadInput` with the name of the function where it raises something, which is the cause then, and where it
+    changes its arguments.
+    """
+    point = _copied({"params": params, "batch": batch})
     try:
         with np.errstate(all="ignore"):  # what overflows shows in the result
-            result = (measured or function)(point["params"], point["batch"])
+            result = function(point["params"], point["batch"])
     except BadInput:
         raise
     except Exception as error:
         said = next(iter(str(error).splitlines()), "nothing")
         raise BadInput(f"the {name} raised {type(error).__name__}, which says: {said}") from error
     _check_unchanged(name, {"params": params, "batch": batch}, point)
-    if isinstance(result, Measured):
-        bends = on_host(result.bends)
-        return _Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
-    value, grads = _pair(name, result, params)
-    return _Result(as_array(value), on_host(grads), None, {}, _device(value))
+    return result
 
 
 def _copied(tree: Any) -> Any:
