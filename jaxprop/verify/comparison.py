@@ -175,10 +175,10 @@ def _call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> _Result
     measured = getattr(function, "measured", None) if name == "reference" else None
     result = called(name, measured or function, params, batch)
     if isinstance(result, Measured):
-        bends = on_host(result.bends)
-        return _Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
+        bends = _arrays(result.bends)
+        return _Result(as_array(result.value), _arrays(result.grads), _arrays(result.errors), bends, None)
     value, grads = _pair(name, result, params)
-    return _Result(as_array(value), on_host(grads), None, {}, _device(value))
+    return _Result(as_array(value), _arrays(grads), None, {}, _device(value))
 
 
 def called(name: str, function: Callable[[Any, Any], Any], params: Any, batch: Any) -> Any:
@@ -256,7 +256,7 @@ def is_number(x: Any) -> bool:
 
 def is_like(tree: Any, params: Any) -> bool:
     """Whether a tree has the leaves of the parameters, with their shapes."""
-    shapes = {key: leaf.shape for key, leaf in on_host(tree).items()}
+    shapes = {key: leaf.shape for key, leaf in _arrays(tree).items()}
     return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}
 
 
@@ -370,7 +370,12 @@ def by_path(tree: Any) -> dict[str, Any]:
     return {names[key]: leaf for key, leaf in found.items()}
 
 
-def on_host(tree: Any) -> Leaves:
+def on_host(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree, copied to NumPy arrays, each under its name."""
+    return {name: as_array(leaf) for name, leaf in by_path(tree).items()}
+
+
+def _arrays(tree: Any) -> Leaves:
     """The leaves of a tree, copied to NumPy arrays, by where they are."""
     return {key: as_array(leaf) for key, leaf in keyed(tree).items()}
 
@@ -442,7 +447,7 @@ def check_scale(scale: Any, grads: Leaves) -> dict[Key, float | None]:
     """The scale of each leaf, None where none was given. Raises `BadInput` on anything but numbers for each."""
     if scale is None:
         return dict.fromkeys(grads)
-    scales = on_host(scale)
+    scales = _arrays(scale)
     everywhere = ((), 0)
     if scales.keys() == {everywhere}:
         scales = dict.fromkeys(grads, scales[everywhere])
