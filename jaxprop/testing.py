@@ -1,13 +1,13 @@
 """For the tests of other people: one assertion, for pytest, unittest and anything else that knows `AssertionError`."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxprop.errors import BadInput
 from jaxprop.verify.checking import cast
-from jaxprop.verify.comparison import ValueAndGrad, compare, is_number
+from jaxprop.verify.comparison import ValueAndGrad, called, compare, is_number
 from jaxprop.verify.differences import finite_differences
 from jaxprop.verify.oracles import Loss, in_float64
 
@@ -34,28 +34,18 @@ def assert_gradients_agree(
 
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does.
     """
-    by_reference: Any = reference
-    in_types_given = jax.enable_x64(jax.config.jax_enable_x64)
-    if by_differences := _is_loss("reference", reference, params, batch):
-        by_reference = in_float64(finite_differences(by_reference))
-    with jax.enable_x64(True) if by_differences else in_types_given:
-        point = cast((params, batch), jnp.float64) if by_differences else (params, batch)
-        found = compare(by_reference, _as_gradient(candidate, *point), *point, tolerance, scale)
+    judge: Any = reference
+    precision = nullcontext()
+    if is_number(called("reference", reference, params, batch)):
+        judge = in_float64(finite_differences(judge))
+        precision = jax.enable_x64(True)
+    with precision:
+        if judge is not reference:
+            params, batch = cast((params, batch), jnp.float64)
+        gradient: Any = candidate
+        if is_number(called("candidate", candidate, params, batch)):
+            gradient = jax.value_and_grad(gradient)
+        found = compare(judge, gradient, params, batch, tolerance, scale)
     if not found:
         first = found.failures[0]
         raise AssertionError(f"the gradients do not agree: look at {first.path} first, which {first.verdict}\n{found}")
-
-
-def _as_gradient(function: Any, params: Any, batch: Any) -> ValueAndGrad:
-    return jax.value_and_grad(function) if _is_loss("candidate", function, params, batch) else function
-
-
-def _is_loss(name: str, function: Any, params: Any, batch: Any) -> bool:
-    """Whether a function returns one number, and no pair."""
-    try:
-        return is_number(function(params, batch))
-    except BadInput:
-        raise
-    except Exception as error:
-        said = next(iter(str(error).splitlines()), "nothing")
-        raise BadInput(f"the {name} raised {type(error).__name__}, which says: {said}") from error

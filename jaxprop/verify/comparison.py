@@ -179,23 +179,33 @@ def call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> Result:
 
     Raises `BadInput` with that name where it raises something, changes its arguments, or returns no pair.
     """
-    point = _copied({"params": params, "batch": batch})
     measured = getattr(function, "measured", None) if name == "reference" else None
+    result = called(name, measured or function, params, batch)
+    if isinstance(result, Measured):
+        bends = _arrays(result.bends)
+        return Result(as_array(result.value), _arrays(result.grads), _arrays(result.errors), bends, None)
+    value, grads = _pair(name, result, params)
+    return Result(as_array(value), _arrays(grads), None, {}, _device(value))
+
+
+def called(name: str, function: Callable[[Any, Any], Any], params: Any, batch: Any) -> Any:
+    """What a function returns for copies of these arguments.
+
+    Raises `BadInput` with the name of the function where it raises something, which is the cause then, and where it
+    changes its arguments.
+    """
+    point = _copied({"params": params, "batch": batch})
     try:
         # What overflows shows in the result.
         with np.errstate(all="ignore"), jax.default_matmul_precision(_PRECISION):
-            result = (measured or function)(point["params"], point["batch"])
+            result = function(point["params"], point["batch"])
     except BadInput:
         raise
     except Exception as error:
         said = next(iter(str(error).splitlines()), "nothing")
         raise BadInput(f"the {name} raised {type(error).__name__}, which says: {said}") from error
     _check_unchanged(name, {"params": params, "batch": batch}, point)
-    if isinstance(result, Measured):
-        bends = on_host(result.bends)
-        return Result(as_array(result.value), on_host(result.grads), on_host(result.errors), bends, None)
-    value, grads = _pair(name, result, params)
-    return Result(as_array(value), on_host(grads), None, {}, _device(value))
+    return result
 
 
 def _copied(tree: Any) -> Any:
@@ -254,7 +264,7 @@ def is_number(x: Any) -> bool:
 
 def is_like(tree: Any, params: Any) -> bool:
     """Whether a tree has the leaves of the parameters, with their shapes."""
-    shapes = {key: leaf.shape for key, leaf in on_host(tree).items()}
+    shapes = {key: leaf.shape for key, leaf in _arrays(tree).items()}
     return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}
 
 
@@ -368,7 +378,12 @@ def by_path(tree: Any) -> dict[str, Any]:
     return {names[key]: leaf for key, leaf in found.items()}
 
 
-def on_host(tree: Any) -> Leaves:
+def on_host(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree, copied to NumPy arrays, each under its name."""
+    return {name: as_array(leaf) for name, leaf in by_path(tree).items()}
+
+
+def _arrays(tree: Any) -> Leaves:
     """The leaves of a tree, copied to NumPy arrays, by where they are."""
     return {key: as_array(leaf) for key, leaf in keyed(tree).items()}
 
@@ -440,7 +455,7 @@ def check_scale(scale: Any, grads: Leaves) -> dict[Key, float | None]:
     """The scale of each leaf, None where none was given. Raises `BadInput` on anything but numbers for each."""
     if scale is None:
         return dict.fromkeys(grads)
-    scales = on_host(scale)
+    scales = _arrays(scale)
     everywhere = ((), 0)
     if scales.keys() == {everywhere}:
         scales = dict.fromkeys(grads, scales[everywhere])
