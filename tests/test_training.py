@@ -53,7 +53,7 @@ def call(make: Any, *arguments: Any) -> Any:
     ("make", "message"),
     [
         (
-            lambda: jp.make_step(SGD, RULE),
+            lambda: call(jp.make_step, SGD, RULE),
             r"optimizer is a function: expected make_step\(value_and_grad, optimizer\) wi",
         ),
         (lambda: call(jp.make_step, RULE, 0.5), r"optimizer is a float: .* such as optax\.sgd\(0\.5\)"),
