@@ -10,7 +10,7 @@ twenty minutes on two cores.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple, get_args
 
@@ -78,14 +78,14 @@ def accuracies(choice: Choice, options: TrainOptions, epochs: int) -> Float[np.n
     return np.asarray(evaluate(params, held_out).accuracy, float)
 
 
-def row(choice: Choice, found: Sequence[float]) -> dict[str, Any]:
+def row(choice: Choice, found: Float[np.ndarray, " rates"]) -> dict[str, Any]:
     return {
         "hidden": " ".join(map(str, choice.hidden)) or "none",
         "activation": choice.activation,
         "optimizer": choice.optimizer,
         "batch size": choice.batch_size,
         "default rate": choice.rate,
-        **{f"at {factor:g} times": accuracy for factor, accuracy in zip(FACTORS, found, strict=True)},
+        **{f"at {factor:g} times": accuracy for factor, accuracy in zip(FACTORS, found.tolist(), strict=True)},
     }
 
 

@@ -38,7 +38,7 @@ def gradient(params: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> list[np.
 def by_numpy(params, *, seed=0, rate=2.0, batch_size=100, examples=1500, decay=0.0, momentum=0.0, cosine=False):
     """Two epochs of SGD on the first so many training examples."""
     train = jp.load_dataset("digits").train
-    x, y = train.images.reshape(-1, 784) / 255, np.eye(10)[train.labels]
+    x, y = np.asarray(train.images).reshape(-1, 784) / 255, np.eye(10)[train.labels]
     _, key = jax.random.split(jax.random.key(seed))
     steps = examples // batch_size
     orders = [jp.epoch_order(jax.random.fold_in(key, epoch), examples, batch_size) for epoch in (1, 2)]
@@ -54,7 +54,7 @@ def by_numpy(params, *, seed=0, rate=2.0, batch_size=100, examples=1500, decay=0
 def by_adam(params, *, rate=0.003, batch_size=100):
     """Two epochs of Adam (Kingma and Ba, 2015), with their own numbers 0.9, 0.999 and 1e-8."""
     train = jp.load_dataset("digits").train
-    x, y = train.images.reshape(-1, 784) / 255, np.eye(10)[train.labels]
+    x, y = np.asarray(train.images).reshape(-1, 784) / 255, np.eye(10)[train.labels]
     _, key = jax.random.split(jax.random.key(0))
     m, v = ([np.zeros_like(p) for p in params] for _ in range(2))
     orders = [jp.epoch_order(jax.random.fold_in(key, epoch), 1500, batch_size) for epoch in (1, 2)]

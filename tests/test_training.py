@@ -1,5 +1,7 @@
 """The step, and the epoch of many steps."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,16 +44,21 @@ NETWORK, SGD = jp.mlp((2, 3, 1)), optax.sgd(0.5)
 RULE = jp.backprop(NETWORK, jp.squared_error)
 
 
+def call(make: Any, *arguments: Any) -> Any:
+    """With arguments that are wrong on purpose, which no type checker needs to see."""
+    return make(*arguments)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
-            lambda: jp.make_step(SGD, RULE),
+            lambda: call(jp.make_step, SGD, RULE),
             r"optimizer is a function: expected make_step\(value_and_grad, optimizer\) wi",
         ),
-        (lambda: jp.make_step(RULE, 0.5), r"optimizer is a float: .* such as optax\.sgd\(0\.5\)"),
-        (lambda: jp.make_step(None, SGD), r"value_and_grad is a NoneType: expected a function \(params, batch\)"),
-        (lambda: jp.init_state(SGD, ()), r"optimizer is a tuple: expected init_state\(params, optimizer\)"),
+        (lambda: call(jp.make_step, RULE, 0.5), r"optimizer is a float: .* such as optax\.sgd\(0\.5\)"),
+        (lambda: call(jp.make_step, None, SGD), r"value_and_grad is a NoneType: expected a function \(params, batch\)"),
+        (lambda: call(jp.init_state, SGD, ()), r"optimizer is a tuple: expected init_state\(params, optimizer\)"),
     ],
 )
 def test_arguments_that_are_swapped_or_of_another_kind_are_named(make, message):
