@@ -39,6 +39,7 @@ def test_a_smoke_run_leaves_everything_where_people_look(tmp_path, capsys):
         "results.json",
         "params.npz",
         "checkpoints",
+        "lock",
         "learning_curves.png",
         "answers.png",
         "confusion.png",

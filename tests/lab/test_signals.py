@@ -32,7 +32,7 @@ class Script:
         for i, number in enumerate(numbers):
             time.sleep(pause if i else 0)
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=30)
         return self.process.returncode, out, err
 
 
