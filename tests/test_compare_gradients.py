@@ -247,9 +247,10 @@ def test_what_is_needed_and_missing_is_named(mine, capsys, missing):
     assert "comparing your own needs --loss FILE.py:f and --inputs FILE.py:h" in capsys.readouterr().err
 
 
-def test_the_example_of_the_readme_is_found(tmp_path):
+def test_the_example_of_the_readme_is_found(tmp_path, capsys):
     example = Path(compare_gradients.__file__).with_name("proof") / "my_softmax.py"
     options = [f"--{name}={example}:{name}" for name in ("loss", "gradient", "inputs")]
     options += ["--out", str(tmp_path / "runs")]
     assert run(compare_gradients.main, compare_gradients.CompareOptions, options) == 1
     assert results(tmp_path)["failing_leaves"] == ["['W']"]
+    assert "['W']: it is 0.01 times the parameter less" in capsys.readouterr().out
