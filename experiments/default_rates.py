@@ -9,6 +9,11 @@ that is four times too small only takes longer, and one that is twice too large 
 twenty minutes on two cores.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Iterator
 from itertools import product

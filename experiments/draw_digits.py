@@ -11,6 +11,11 @@ level is found at each pixel of each class, and a logistic regression of each pi
     uv run experiments/draw_digits.py
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from functools import partial
 from typing import Any, NamedTuple
@@ -320,9 +325,9 @@ def finding(found: Findings) -> str:
 
 
 LOOK_AT = {
-    "drawn": "Real digits on the left, drawn ones on the right, a class a row. One that is read as another class is framed.",
-    "cost": "Where the two curves part, the transformer learns its training digits by heart. The dotted lines are what the "
-    "two simple ways reach.",
+    "drawn": "Real digits on the left, drawn ones on the right, a class a row. One that is read as another is framed.",
+    "cost": "Where the two curves part, the transformer learns its training digits by heart. The dotted lines are what "
+    "the two simple ways reach.",
 }
 EXPERIMENT = Experiment("draw_digits", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 

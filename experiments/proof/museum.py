@@ -8,6 +8,11 @@ is mended. Where the bug can be planted in the network that reads digits, that n
 Beside the bugs are gradients that were reported as bugs and are none: there every judge should agree.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -218,16 +223,17 @@ def finding(visits: Sequence[Visit]) -> str:
     bugs = sum(visit.is_bug for visit in visits)
     told = {row["judge"]: row for row in judge_rows(visits)}
     caught, one_point = told[CHECK]["caught"], told[ONE_POINT]
+    wrong = sum(bool(visit.failing) for visit in visits if not visit.is_bug)
     return (
-        f"Of {bugs} bugs that real projects shipped, jaxprop.check finds {caught}, and finite differences in float32 at "
-        f"one point {one_point['caught']} of {one_point['of']}; of {len(visits) - bugs} that were reported and are none, "
-        f"it calls {sum(bool(visit.failing) for visit in visits if not visit.is_bug)} wrong."
+        f"Of {bugs} bugs that real projects shipped, jaxprop.check finds {caught}, and finite differences in float32 "
+        f"at one point {one_point['caught']} of {one_point['of']}; of {len(visits) - bugs} that were reported and are "
+        f"none, it calls {wrong} wrong."
     )
 
 
 LOOK_AT = {
-    "museum": "A row for each bug, a column for each way to look for it. In the upper rows the first column is full. The "
-    "lower rows, with orange names, are no bugs, and there it is empty."
+    "museum": "A row for each bug, a column for each way to look for it. In the upper rows the first column is full. "
+    "The lower rows, with orange names, are no bugs, and there it is empty."
 }
 EXPERIMENT = Experiment("museum", measure, claims, tables, figures, finding, LOOK_AT)
 

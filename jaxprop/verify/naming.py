@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxprop.verify.comparison import Leaves, ValueAndGrad, on_host
+from jaxprop.verify.comparison import ValueAndGrad, on_host
 from jaxprop.verify.suite import Probe
+
+Leaves = dict[str, np.ndarray]  # each under its name
 
 # Of a leaf's largest number, in float64: the tolerance of `jaxprop.compare`, and for the same reason.
 ROUNDING = 1e-11
