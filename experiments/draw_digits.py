@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Int
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 import jaxprop as jp
 from jaxprop.data.digits import is_test
@@ -98,7 +98,7 @@ def train(
     step = jp.make_step(jp.backprop(network, jp.softmax_cross_entropy), optimizer)
     epoch = jax.jit(jp.make_epoch(step, as_tokens))
     cost = jax.jit(lambda params, digits: jp.loss(network, jp.softmax_cross_entropy)(params, as_tokens(*digits)))
-    curves = []
+    params, curves = start.params, []
     with progress(chosen.epochs) as show:
         calls = jp.fit(epoch, start, digits, key=order_key, batch_size=BATCH, epochs=chosen.epochs)
         for state, metrics in calls:
@@ -108,7 +108,8 @@ def train(
             }
             curves.append({"epoch": metrics.epoch, **bits, "seconds": metrics.seconds})
             show(f"epoch {metrics.epoch}: {bits['training']:.3f} bits per pixel, unseen {bits['unseen']:.3f}")
-    return network, state.params, curves
+            params = state.params
+    return network, params, curves
 
 
 def bits_per_pixel(cost: Any, digits: Digits, chunk: int = 300) -> float:
@@ -200,9 +201,9 @@ def disagreement(network: jp.Network, params: Any, digits: Digits) -> float:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
         batch = as_tokens(*(jnp.asarray(x[:5]) for x in digits))
         scale = jp.per_example_scale(jax.jit(jp.per_example(network, cost)), params, batch)
-        rules = (jax.jit(rule(network, cost)) for rule in (jp.autodiff, jp.backprop))
-        found = jp.compare(*rules, params, batch, scale=scale)
-    return max(leaf.scaled_difference for leaf in found.leaves)
+        by_jax, by_hand = (jax.jit(rule(network, cost)) for rule in (jp.autodiff, jp.backprop))
+        found = jp.compare(by_jax, by_hand, params, batch, scale=scale)
+    return max(np.inf if leaf.scaled_difference is None else leaf.scaled_difference for leaf in found.leaves)
 
 
 def measure(options: Options) -> Findings:
@@ -283,21 +284,22 @@ def sheet(found: Findings) -> Figure:
     """Real digits on the left, drawn ones on the right, a class a row; one that is read as another is framed."""
     figure = new_figure(10, 5.4)
     right = float(np.mean(found.read == np.arange(CLASSES)[:, None]))
-    left_half, right_half = figure.subfigures(1, 2)
-    for half, digits, read, title in (
-        (left_half, found.real, None, "Real digits"),
-        (right_half, found.drawn, found.read, f"Drawn by the transformer: {right:.0%} are read as asked for"),
-    ):
-        grid = half.subplots(CLASSES, EACH)
-        half.suptitle(title, x=0.02, ha="left", fontsize=12)
-        for (label, i), axes in np.ndenumerate(grid):
-            axes.set(xticks=[], yticks=[])
-            axes.imshow(digits[label, i].reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=16)
-            wrong = read is not None and read[label, i] != label
-            axes.spines[:].set(visible=True, color=VERMILION if wrong else "lightgray", linewidth=2 if wrong else 0.5)
-            if wrong:
-                axes.set_xlabel(f"read as {read[label, i]}", fontsize=6, color=VERMILION, labelpad=1)
+    left_half, right_half = figure.subfigures(1, 2).flat
+    show(left_half, found.real, "Real digits", None)
+    show(right_half, found.drawn, f"Drawn by the transformer: {right:.0%} are read as asked for", found.read)
     return figure
+
+
+def show(half: SubFigure, digits: Int[np.ndarray, "10 each 64"], title: str, read: np.ndarray | None) -> None:
+    """A class a row. read: what each is taken for, if anybody has read them."""
+    half.suptitle(title, x=0.02, ha="left", fontsize=12)
+    for (label, i), axes in np.ndenumerate(half.subplots(CLASSES, EACH)):
+        axes.set(xticks=[], yticks=[])
+        axes.imshow(digits[label, i].reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=16)
+        axes.spines[:].set(visible=True, color="lightgray", linewidth=0.5)
+        if read is not None and read[label, i] != label:
+            axes.spines[:].set(color=VERMILION, linewidth=2)
+            axes.set_xlabel(f"read as {read[label, i]}", fontsize=6, color=VERMILION, labelpad=1)
 
 
 def curves(found: Findings) -> Figure:

@@ -155,7 +155,7 @@ for name, (layer, in_shape) in LAYERS_OF_TODAY.items():
     LATER[f"{name}, backward"] = (layer.backward, (layer_params, layer.forward(layer_params, x)[1], dy))
 logits, labels = jax.random.normal(jax.random.key(3), (2, 3)), jnp.array([2, 0], jnp.int32)
 heads = jax.random.normal(jax.random.key(4), (3, 2, 1, 2))
-attended, weights = jp.attend(*heads, jnp.ones((2, 2), bool))
+attended, weights = jp.attend(heads[0], heads[1], heads[2], jnp.ones((2, 2), bool))
 LATER |= {
     "softmax_cross_entropy.value": (jp.softmax_cross_entropy.value, (logits, labels)),
     "softmax_cross_entropy.gradient": (jp.softmax_cross_entropy.gradient, (logits, labels)),

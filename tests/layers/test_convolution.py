@@ -1,5 +1,7 @@
 """The convolution: by hand on paper, the sum over examples as one convolution, and what it refuses."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import jaxprop as jp
 
 # Shapes alone are refused when parameters are drawn, so no test here computes more than a few numbers.
 KEY = jax.random.key(0)
+conv2d: Any = jp.conv2d  # which is given what no type checker would let pass
 
 
 def test_a_convolution_worked_by_hand():
@@ -100,11 +103,11 @@ def test_weights_start_as_wide_as_the_fan_in_asks(gain):
         (lambda: jp.conv2d(4), (28, 28), r"\(height, width, channels\), not an input of shape \(28, 28\)"),
         (lambda: jp.conv2d(0), (8, 8, 1), "channels are 0: expected"),
         (lambda: jp.conv2d(4, kernel=0), (8, 8, 1), "kernel is 0: expected"),
-        (lambda: jp.conv2d(4, kernel=(3, 3, 3)), (8, 8, 1), r"kernel is \(3, 3, 3\): expected"),
-        (lambda: jp.conv2d(4, stride=1.5), (8, 8, 1), "stride is 1.5: expected"),
-        (lambda: jp.conv2d(4, padding="same"), (8, 8, 1), "padding is 'same': expected"),
+        (lambda: conv2d(4, kernel=(3, 3, 3)), (8, 8, 1), r"kernel is \(3, 3, 3\): expected"),
+        (lambda: conv2d(4, stride=1.5), (8, 8, 1), "stride is 1.5: expected"),
+        (lambda: conv2d(4, padding="same"), (8, 8, 1), "padding is 'same': expected"),
         (lambda: jp.conv2d(4, padding=((-1, 0), (0, 0))), (8, 8, 1), "padding is .*: expected"),
-        (lambda: jp.conv2d(4, padding=1), (8, 8, 1), "padding is 1: expected"),
+        (lambda: conv2d(4, padding=1), (8, 8, 1), "padding is 1: expected"),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(make, in_shape, complaint):
