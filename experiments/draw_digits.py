@@ -284,7 +284,7 @@ def sheet(found: Findings) -> Figure:
     """Real digits on the left, drawn ones on the right, a class a row; one that is read as another is framed."""
     figure = new_figure(10, 5.4)
     right = float(np.mean(found.read == np.arange(CLASSES)[:, None]))
-    left_half, right_half = figure.subfigures(1, 2).flat
+    left_half, right_half = np.ravel(figure.subfigures(1, 2))
     show(left_half, found.real, "Real digits", None)
     show(right_half, found.drawn, f"Drawn by the transformer: {right:.0%} are read as asked for", found.read)
     return figure

@@ -389,9 +389,9 @@ def cubic_gelu(z):
 IN_NUMPY = {
     "dense": lambda p, x: p[0] @ x + p[1],
     # ceil(6 / 2) rows need (3 - 1) * 2 + 3 = 7 of them, and 5 columns 5 + 1: the odd one at the bottom, at the right.
-    "conv2d": lambda p, x: convolve(*p, x, (2, 1), ((0, 1), (0, 1))),
-    "conv2d, VALID, rows left over": lambda p, x: convolve(*p, x, (3, 3), ((0, 0), (0, 0))),
-    "conv2d, padded": lambda p, x: convolve(*p, x, (2, 2), ((2, 0), (1, 3))),
+    "conv2d": lambda p, x: convolve(p.W, p.b, x, (2, 1), ((0, 1), (0, 1))),
+    "conv2d, VALID, rows left over": lambda p, x: convolve(p.W, p.b, x, (3, 3), ((0, 0), (0, 0))),
+    "conv2d, padded": lambda p, x: convolve(p.W, p.b, x, (2, 2), ((2, 0), (1, 3))),
     "max_pool": lambda p, x: pool(x, 2, lambda numbers: numbers[np.argmax(numbers.real)]),
     "avg_pool": lambda p, x: pool(x, 3, np.mean),
     "layer_norm": layer_norm,
