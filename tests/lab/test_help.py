@@ -32,4 +32,4 @@ def test_help_begins_with_what_the_script_does(name, capsys, monkeypatch):
     assert stop.value.code == 0
     usage, text, *_ = re.split(r"\n\n+", capsys.readouterr().out)
     assert usage.startswith("usage: ")
-    assert script.__doc__.startswith(text.strip())
+    assert (script.__doc__ or "").startswith(text.strip())
