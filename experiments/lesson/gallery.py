@@ -133,8 +133,11 @@ def newest_run(script: str, options: GalleryOptions) -> Run:
         try:
             results = json.loads(read_bytes(path))
             of_this_kind = (results["dataset"], results["smoke"]) == (options.dataset, options.smoke)
-            results["finding"], results["look_at"]  # which the runs of earlier versions lack
             if of_this_kind and (results["figures"] or not options.figures):
+                if not {"finding", "look_at"} <= results.keys():
+                    raise BadInput(
+                        f"{path} is of an earlier version, which does not say what was found: delete that run"
+                    )
                 return Run(path.parent, results)
         except (json.JSONDecodeError, LookupError, TypeError) as error:
             raise BadInput(f"{path} is not the results of an experiment ({error!r}): delete that run") from error
