@@ -63,11 +63,13 @@ def _as_distribution(z: Float[Array, "*T classes"], target: Array) -> Float[Arra
 
 
 def _cross_entropy(z: Float[Array, "*T classes"], target: Array) -> Float[Array, ""]:
+    z = jnp.asarray(z)
     y = _as_distribution(z, target)
     return jnp.mean(jax.nn.logsumexp(z, axis=-1) * jnp.sum(y, axis=-1) - jnp.sum(y * z, axis=-1))
 
 
 def _cross_entropy_gradient(z: Float[Array, "*T classes"], target: Array) -> Float[Array, "*T classes"]:
+    z = jnp.asarray(z)
     y = _as_distribution(z, target)
     rows = z.size // z.shape[-1]
     return (jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True) - y) / rows

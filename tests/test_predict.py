@@ -273,7 +273,7 @@ def test_a_network_of_ones_own_answers_pictures_of_the_shape_that_it_takes(own, 
         (None, "name the function that does with --network FILE.py:function"),
         ("another", "is of Network([flatten, dense(10), tanh], in_shape=(28, 28)): expected parameters of Network("),
         ("no_network", "returned a int: expected a jaxprop.Network"),
-        ("raises", "raised RuntimeError, which says: the cat sat on it"),
+        ("raises", "raised RuntimeError at own.py, line 23, which says: the cat sat on it"),
         ("absent", "has nothing of the name 'absent'"),
     ],
 )

@@ -162,9 +162,9 @@ def test_a_process_that_is_told_to_stop_stops_all_in_good_order(start, tmp_path)
     processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
     wait_for_checkpoints(tmp_path, processes, 20)
     processes[1].send_signal(signal.SIGTERM)
-    (code, out, _), (other_code, _, _) = ended(processes)
+    (code, _, err), (other_code, _, _) = ended(processes)
     assert (code, other_code) == (143, 143)
-    assert f"; to go on: uv run experiments/train.py --resume {the_run(tmp_path)}\n" in out
+    assert f"; to go on: uv run experiments/train.py --resume {the_run(tmp_path)}\n" in err
 
 
 @pytest.mark.slow

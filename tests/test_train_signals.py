@@ -25,14 +25,12 @@ Send = Callable[[int, int], object]  # os.kill or os.killpg
 
 def begin(command: Sequence[str], out: Path) -> subprocess.Popen:
     """A run in a process group of its own, as a shell begins one, with SIGINT as a shell leaves it."""
-    return subprocess.Popen(
-        [*command, train.__file__, *OPTIONS, "--out", str(out)],
-        stdout=-1,
-        stderr=-1,
-        text=True,
-        process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    whole = [*command, train.__file__, *OPTIONS, "--out", str(out)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child ignores what its parent does
+    try:
+        return subprocess.Popen(whole, stdout=-1, stderr=-1, text=True, process_group=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_end(process: subprocess.Popen, number: int, out: Path) -> None:

@@ -42,8 +42,8 @@ def load_function(option: str, place: str) -> Callable:
     return _of_user(option, place, function)
 
 
-# The folders of files that were loaded: what lies in one of them is a user's.
-_FOLDERS: set[Path] = set()
+# The folders of files that were loaded, the one that was used last at the end: what lies in one of them is a user's.
+_FOLDERS: dict[Path, None] = {}
 
 
 def absolute(place: str | None) -> str | None:
@@ -89,13 +89,15 @@ def _siblings(folder: Path) -> Iterator[None]:
 
     A file of the same name that came from another user's folder makes room for the one that is beside this file.
     """
-    _FOLDERS.add(folder)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or name.startswith("user_code:"):
-            continue
-        if Path(file).parent in _FOLDERS - {folder} and (folder / Path(file).name).is_file():
-            del sys.modules[name]
+    if next(reversed(_FOLDERS), None) != folder:
+        _FOLDERS.pop(folder, None)
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is None or name.startswith("user_code:"):
+                continue
+            if Path(file).parent in _FOLDERS and (folder / Path(file).name).is_file():
+                del sys.modules[name]
+        _FOLDERS[folder] = None
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -54,7 +54,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     return elementwise(
         f"leaky_relu({slope:.4g})",
         lambda z: jax.nn.leaky_relu(z, slope),
-        lambda z, a: jnp.where(z >= 0, 1, slope).astype(z.dtype),
+        lambda z, a: jnp.where(z >= 0, 1, slope),
     )
 
 

@@ -78,7 +78,7 @@ def lstm(width: int) -> Layer:
 
     def forward(params: Recurrent, x: Array) -> tuple[Array, tuple]:
         from_input = x @ params.W.T + params.b
-        nothing = jnp.zeros(width, from_input.dtype)
+        nothing = jnp.zeros_like(from_input[0, :width])
 
         def step(before: tuple[Array, Array], at_input: Array) -> tuple[tuple[Array, Array], tuple]:
             h, c = before

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,7 +160,9 @@ def _complaint(arrays: Arrays, facts: Mapping[str, Any]) -> str | None:
         if name not in arrays or not isinstance(impl, str):
             return f"has no {name!r}"
         try:
-            _as_key(arrays[name], impl)
+            # By its shape alone: processes join each other after this, before JAX computes anything.
+            numbers = jax.ShapeDtypeStruct(arrays[name].shape, arrays[name].dtype)
+            jax.eval_shape(partial(jax.random.wrap_key_data, impl=impl), numbers)
         except (ValueError, TypeError):
             return f"holds no key of random numbers as {name!r}"
     return None

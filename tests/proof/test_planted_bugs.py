@@ -108,7 +108,8 @@ def test_a_comparison_that_allows_no_rounding_is_found_out(tmp_path, monkeypatch
     network = false_alarms.Architecture((20, 9, 12), "tanh", ("NumPy",), "float64")
     monkeypatch.setattr(script, "draw_architectures", lambda *_: [network])
     monkeypatch.setattr(checking, "compare", partial(compare, tolerance=1e-18))
-    assert smoke_again(monkeypatch, tmp_path) == [3]
+    # It calls the right gradient wrong in the smoke run's own network too, so that nothing counts as caught there.
+    assert smoke_again(monkeypatch, tmp_path) == [1, 2, 3]
 
 
 def test_a_catch_is_scored_where_the_right_gradient_is_accepted_and_nowhere_else():
