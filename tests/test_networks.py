@@ -8,11 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.costs import squared_error
+from jaxprop.costs import softmax_cross_entropy, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss, per_example
-from jaxprop.layers import Dense, Layer, chain, dense, identity, relu, sigmoid, tanh
-from jaxprop.networks import Network, count_parameters, mlp
+from jaxprop.layers import (
+    Dense,
+    Layer,
+    avg_pool,
+    chain,
+    conv2d,
+    dense,
+    flatten,
+    group_norm,
+    identity,
+    last,
+    lstm,
+    positionwise,
+    relu,
+    rnn,
+    sigmoid,
+    swish,
+    tanh,
+)
+from jaxprop.networks import Network, count_parameters, lenet, mlp, transformer
+from jaxprop.verify.comparison import compare, per_example_scale
 
 NETWORK = mlp((4, 3, 2))
 PARAMS = NETWORK.init(jax.random.key(0))
@@ -275,3 +294,50 @@ def test_shapes_are_checked_under_jit_and_constant_batches_may_be_closed_over():
         jax.jit(lambda params: backprop(NETWORK, squared_error)(params, (np.ones((5, 3), np.float32), TARGETS)))(PARAMS)
     value, _ = jax.jit(lambda params: backprop(NETWORK, squared_error)(params, (INPUTS, TARGETS)))(PARAMS)
     assert value > 0
+
+
+# Networks of today
+
+READER_OF_ROWS = Network((rnn(4), last(), dense(3)), (5, 2))
+WITH_GATES = Network((positionwise(dense(4)), lstm(3), last(), dense(3)), (5, 2))
+OF_PICTURES = Network((conv2d(4), group_norm(2), swish(), avg_pool(2), flatten(), dense(3)), (5, 4, 1))
+OF_TODAY = {
+    "rnn": (READER_OF_ROWS, 1e-13),
+    "lstm": (WITH_GATES, 1e-13),
+    "lenet": (lenet((9, 10, 1), classes=3), 1e-13),
+    "pictures": (OF_PICTURES, 1e-13),
+    # Through attention: differences of numbers that may be nearly equal.
+    "transformer": (transformer(tokens=5, length=6, classes=3, width=4, heads=2), 1e-12),
+}
+
+
+@pytest.mark.parametrize("name", OF_TODAY)
+def test_the_gradient_by_hand_of_a_network_of_today_is_that_of_autodiff(name):
+    network, tolerance = OF_TODAY[name]
+    random = np.random.RandomState(0)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)) / 2, network.params_like)
+        inputs = random.randint(5, size=(4, 6)) if name == "transformer" else random.normal(size=(4, *network.in_shape))
+        labels = random.randint(3, size=(4, *network.out_shape[:-1]))
+        by_hand, by_jax = (jax.jit(rule(network, softmax_cross_entropy)) for rule in (backprop, autodiff))
+        scale = per_example_scale(jax.jit(per_example(network, softmax_cross_entropy)), params, (inputs, labels))
+        found = compare(by_jax, by_hand, params, (inputs, labels), tolerance=tolerance, scale=scale)
+    assert found, found
+
+
+def test_lenet_halves_a_picture_twice():
+    network = lenet()
+    assert network.out_shape == (10,)
+    # 6 x 25 + 6, 16 x 150 + 16, 400 x 120 + 120, 120 x 84 + 84, 84 x 10 + 10, as LeNet-5 has where all is connected.
+    assert count_parameters(network.params_like) == 61_706
+    with pytest.raises(BadInput, match="kernel of 5 x 5 does not fit into a picture of 4 x 4"):
+        lenet((8, 8, 1))
+
+
+def test_a_transformer_says_nothing_of_a_token_before_it_has_come():
+    network = transformer(tokens=5, length=6, classes=3, width=4, heads=2)
+    params = network.init(jax.random.key(0))
+    outputs = network.apply(params, jnp.array([0, 1, 2, 3, 4, 0]))
+    changed = network.apply(params, jnp.array([0, 1, 2, 3, 1, 1]))
+    np.testing.assert_array_equal(outputs[:4], changed[:4])
+    assert (outputs[4:] != changed[4:]).any()

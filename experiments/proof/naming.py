@@ -56,11 +56,11 @@ def naming_for(
     it at every point. What the mistakes give is kept, for the next candidate.
 
     network: as `jp.mlp` makes them. Of a network of other layers no mistakes are known, and nothing is named.
-    probes: where to compare; by default `jp.probes_for(network, cost)`.
+    probes: where to compare; by default those of `jp.probes_for(network, cost, quick=True)`.
     """
     if not is_mlp(network):
         return lambda candidate: ()
-    probes = jp.probes_for(network, cost) if probes is None else probes
+    probes = jp.probes_for(network, cost, quick=True) if probes is None else probes
     by_jax, cost_by_jax = differentiated_by_jax(network, cost)
     right = jax.jit(jp.autodiff(network, cost))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
