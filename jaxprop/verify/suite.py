@@ -174,6 +174,8 @@ def _of_sizes(draw: _Drawing, sizes: tuple[int, ...]) -> Iterator[Probe]:
         params = draw.params()
         inputs = draw.inputs(params, examples, _ordinary)
         labels = first_class[examples] + np.arange(examples) if examples in first_class else draw.labels(examples)
+        if examples == draw.classes:  # as a square, which is not its own transpose from three classes on
+            labels = np.arange(examples) + 1
         yield draw.probe(f"batch of {examples}", params, inputs, labels=labels)
     for k in range(max(10, sizes[-1]), draw.classes, sizes[-1]):
         params = draw.params()
@@ -256,6 +258,9 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     for size in (1e-2, 1e-4, 1e-8):
         yield draw.probe(f"errors of {size:g}", params, few_inputs, outputs + size * signs(few), size=10)
     yield draw.probe("cost of 0", params, few_inputs, outputs, size=10)
+    errors = signs(few).reshape(7, -1)
+    cancelling = (errors - errors.mean(axis=1, keepdims=True)).reshape(few)
+    yield draw.probe("errors that add up to 0", params, few_inputs, outputs + cancelling, size=10)
     outputs, _ = draw.forward(params, many_inputs)
     sizes = np.geomspace(1e-6, 1e2, many)[draw.random.permutation(many)]
     errors = signs(all_of_many) * sizes.reshape(-1, *[1] * len(draw.network.out_shape))
