@@ -125,10 +125,11 @@ def stands_out(picture: Picture, window: float) -> Found:
     """
     size = max(3, round(window * min(picture.levels.shape)))
     background = ndimage.grey_closing(picture.calm, size)
-    contrast = 255 * (background - picture.levels) / np.maximum(background, DARKEST)
+    missing = background - picture.levels
+    contrast = 255 * missing / np.maximum(background, DARKEST)
     contrast -= np.median(contrast)
     faintest = max(FAINTEST, 5 * picture.noise)
-    above = contrast[contrast > faintest]
+    above = contrast[(contrast > faintest) & (missing > FAINTEST)]
     pen = float(np.percentile(above, 90)) if above.size else 0.0
     return Found(picture.levels, background, contrast, faintest, pen)
 

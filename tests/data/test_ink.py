@@ -60,10 +60,17 @@ def shadow_on_ink() -> np.ndarray:
     return np.rint(with_a_seven(paper(240), pen=40) * light).astype(np.uint8)
 
 
+def shadow_of_a_stick() -> np.ndarray:
+    """From side to side, and narrower than the first window, so that the paper in it is ink there."""
+    y = np.arange(H)[:, None]
+    light = np.where(abs(y - 115) < 30, 0.5, 1.0)
+    return np.rint(with_a_seven(paper(240), pen=40) * light).astype(np.uint8)
+
+
 def table() -> np.ndarray:
     grey = paper()
-    grey[:, :25] = 60
-    grey[:20] = 60
+    grey[:, :12] = 60
+    grey[:10] = 60
     return with_a_seven(grey)
 
 
@@ -86,9 +93,10 @@ def noisy() -> np.ndarray:
     return np.clip(with_a_seven(paper(220), pen=40) + noise, 0, 255).astype(np.uint8)
 
 
-# A shadow does not fall on paper that is black.
+# Shadows do not fall on paper that is black.
 COLOURS = [
-    (shadow_on_ink, False),
+    (shadow_on_ink, 0),
+    (shadow_of_a_stick, 0),
     *((make, invert) for make in (shadow, table, squared, specks, noisy) for invert in (0, 1)),
 ]
 

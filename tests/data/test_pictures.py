@@ -33,6 +33,14 @@ def test_a_large_picture_is_averaged_and_its_last_rows_and_columns_are_kept(tmp_
     assert abs(read - (y / 844 * 100 + x.T / 1024 * 100 - 0.5)).max() < 2
 
 
+def test_colours_of_a_palette_are_averaged_and_not_their_numbers(tmp_path):
+    """Columns of black and white alternate, and red has the number between them."""
+    image = Image.fromarray(np.tile(np.array([0, 2], np.uint8), (16, 1024)))
+    image.putpalette([0, 0, 0, 255, 0, 0, 255, 255, 255])
+    image.save(tmp_path / "columns.png")
+    assert set(read_grey(tmp_path / "columns.png").flat) <= {127, 128}
+
+
 def test_of_several_photographs_in_one_jpeg_the_first_is_read(tmp_path):
     first, second = Image.fromarray(STEPS), Image.new("L", (12, 8), 255)
     first.save(tmp_path / "two.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
