@@ -44,6 +44,7 @@ from proof.library_mutants import Mutant, draw, library_modules, room_of
 
 ROOT = Path(__file__).parents[2]
 KNOWN = Path(__file__).with_name("known_survivors.csv")
+Known = dict[tuple[str, str, str], dict[str, str]]  # by file, before and after
 # What a copy of the tree leaves out.
 LEFT_OUT = (".git", ".venv", "runs", "dist", "__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache")
 USERS = 3  # test files that use a module, beside the one that mirrors it
@@ -80,13 +81,8 @@ class MutateOptions:
     go_on: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Go on with the run of this folder: with its mutants that were not asked, and those that survived."""
 
-    def __post_init__(self) -> None:
-        for name in ("count", "processes", "limit"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"--{name} is {getattr(self, name)}: expected a number above 0")
 
-
-def tests_of(root: Path, file: str) -> list[str]:
+def asked_about(root: Path, file: str) -> list[str]:
     """The test files that are asked about a module: its mirror, and those that name it or its functions most often."""
     path = Path(file)
     module = ".".join(path.with_suffix("").parts)
@@ -119,7 +115,7 @@ def copy_of_tree(root: Path, mutant: Mutant | None = None) -> Iterator[Path]:
         yield copy
 
 
-class Tests:
+class Runner:
     """Runs tests in copies of the tree, several at a time; `stop` ends all of them."""
 
     def __init__(self, limit: float):
@@ -167,7 +163,7 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def ask(mutant: Mutant, root: Path, tests: Tests, broken: Sequence[str]) -> dict[str, Any]:
+def ask(mutant: Mutant, root: Path, tests: Runner, broken: Sequence[str]) -> dict[str, Any]:
     """What becomes of one mutant.
 
     broken: tests that fail without any change, which say nothing.
@@ -176,7 +172,7 @@ def ask(mutant: Mutant, root: Path, tests: Tests, broken: Sequence[str]) -> dict
     about = {**mutant._asdict(), "room": room_of(mutant.file), "before": before, "after": after}
     began = time.monotonic()
     with copy_of_tree(root, mutant) as copy:
-        files = tests_of(root, mutant.file)
+        files = asked_about(root, mutant.file)
         code, said = tests.run(copy, ["-x", *files, *(f"--deselect={test}" for test in broken)])
     if tests.stopped:
         raise KeyboardInterrupt
@@ -192,7 +188,7 @@ def ask(mutant: Mutant, root: Path, tests: Tests, broken: Sequence[str]) -> dict
     return {**about, "verdict": verdict, "by": by, "seconds": round(time.monotonic() - began, 1)}
 
 
-def check_that_tests_run(root: Path, tests: Tests) -> None:
+def check_that_tests_run(root: Path, tests: Runner) -> None:
     """Raises `BadInput` where the tests do not even begin in a copy of the tree: all mutants would seem killed then."""
     with copy_of_tree(root) as copy:
         code, said = tests.run(copy, ["--collect-only", "tests/test_borders.py"])
@@ -200,7 +196,7 @@ def check_that_tests_run(root: Path, tests: Tests) -> None:
         raise BadInput(f"the tests of a copy of {root} do not run: {said.strip().splitlines()[-1]}")
 
 
-def broken_tests(root: Path, tests: Tests, killers: Iterable[str]) -> list[str]:
+def broken_tests(root: Path, tests: Runner, killers: Iterable[str]) -> list[str]:
     """Which of the tests that have killed mutants fail without any change too. They have killed nothing."""
     names = sorted(set(killers))
     broken = []
@@ -227,13 +223,13 @@ def source_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def known_survivors(path: Path = KNOWN) -> dict[tuple[str, str, str], dict[str, str]]:
-    """By file, before and after: whether a survivor is equal to the library, or is left on purpose; and why."""
+def known_survivors(path: Path) -> Known:
+    """Whether a survivor is equal to the library, or is left on purpose; and why."""
     with open(path, newline="") as file:
         return {(row["file"], row["before"], row["after"]): row for row in csv.DictReader(file)}
 
 
-def score(rows: Iterable[dict[str, Any]], known: dict[tuple[str, str, str], dict[str, str]]) -> dict[str, Any]:
+def score(rows: Iterable[dict[str, Any]], known: Known) -> dict[str, Any]:
     """How many were killed of those that are no equal of the library: in all, and by room."""
     counts: dict[str, Counter[str]] = {"all": Counter()}
     for row in rows:
@@ -251,9 +247,7 @@ def score(rows: Iterable[dict[str, Any]], known: dict[tuple[str, str, str], dict
     }
 
 
-def survivors(
-    rows: Iterable[dict[str, Any]], known: dict[tuple[str, str, str], dict[str, str]]
-) -> list[dict[str, Any]]:
+def survivors(rows: Iterable[dict[str, Any]], known: Known) -> list[dict[str, Any]]:
     """Who has survived, and what is known about it."""
     found = []
     for row in rows:
@@ -266,6 +260,9 @@ def survivors(
 
 def begin(options: MutateOptions) -> tuple[Path, dict[str, Any]]:
     """The folder of the run, and its record: which mutants, which tests are broken, and what became of each so far."""
+    for name in ("count", "processes", "limit"):
+        if not getattr(options, name) > 0:
+            raise BadInput(f"--{name} is {getattr(options, name)}: expected a number above 0")
     if options.go_on is not None:
         path = options.go_on / "results.json"
         try:
@@ -293,7 +290,7 @@ def begin(options: MutateOptions) -> tuple[Path, dict[str, Any]]:
 def main(options: MutateOptions) -> int:
     folder, record = begin(options)
     print(f"run folder: {folder}", flush=True)
-    known = known_survivors()
+    known = known_survivors(KNOWN)
     mutants = [Mutant(**about) for about in record["mutants"]]
     rows = {_mutant_of(row): row for row in record["rows"]}
 
@@ -304,7 +301,7 @@ def main(options: MutateOptions) -> int:
 
     asked = [mutant for mutant in mutants if mutant not in rows]
     asked += [mutant for mutant in mutants if mutant in rows and rows[mutant]["verdict"] == "survived"]
-    tests = Tests(options.limit)
+    tests = Runner(options.limit)
     # What is edited while this runs does not come in.
     with copy_of_tree(ROOT) as tree, ThreadPoolExecutor(options.processes) as pool:
         try:
