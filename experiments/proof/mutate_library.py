@@ -53,6 +53,8 @@ UNNAMED = {
     "layers": ("tests/layers/test_every_layer.py",),
     "processes": ("tests/test_train_processes.py",),
     "meeting": ("tests/run/test_processes.py", "tests/test_train_processes.py"),
+    "pictures": ("tests/data/test_drawings.py",),
+    "ink": ("tests/data/test_drawings.py",),
     "folders": ("tests/lab/test_claims.py", "tests/test_train.py"),
     "digits": ("tests/test_train_numbers.py",),
     "fitting": ("tests/test_train_numbers.py",),

@@ -73,7 +73,7 @@ def said(change, probes=PROBES):
             lambda g, p, b: {"W": jnp.broadcast_to(jnp.mean(g["W"], axis=0), (3, 3))},
             "it holds in every place the mean over axis 0",
         ),
-        (lambda g, p, b: {"W": jnp.clip(g["W"], -0.05, 0.05)}, "it is clipped at 0.05"),
+        (lambda g, p, b: {"W": jnp.clip(g["W"], -0.4, 0.4)}, "it is clipped at 0.4"),
         (lambda g, p, b: {"W": jnp.maximum(g["W"], 0)}, "its negative numbers are 0"),
         (
             lambda g, p, b: {"W": g["W"].at[:, 1].set(0)},
@@ -111,7 +111,7 @@ def test_what_is_right_is_not_named():
         lambda g, p, b: {"W": g["W"] * jnp.nan},
         lambda g, p, b: {"W": g["W"].at[0, 0].multiply(1.01)},
         lambda g, p, b: {"W": jnp.roll(g["W"], len(b[0]), axis=0)},  # another order at each point
-        lambda g, p, b: {"W": jnp.clip(g["W"], -0.05, 0.05)[: len(b[0])]},  # a row too few at one point
+        lambda g, p, b: {"W": jnp.clip(g["W"], -0.4, 0.4)[: len(b[0])]},  # a row too few at one point
     ],
 )
 def test_nothing_is_guessed(change):
