@@ -133,6 +133,12 @@ def test_where_a_module_has_fewer_all_of_them_are_drawn_once():
     assert len(set(everything)) == len(everything) >= 5
 
 
+def test_a_change_that_changes_nothing_is_not_drawn(tmp_path):
+    (tmp_path / "m.py").write_text("x = f(a, a)")
+    assert [mutant.kind for mutant in sites("x = f(a, a)", "m.py")] == ["arguments swapped"]
+    assert draw(tmp_path, ["m.py"], 5, 0) == []
+
+
 def test_every_mutant_is_another_module_that_can_be_parsed(drawn):
     for mutant in drawn:
         source = (ROOT / mutant.file).read_text()
