@@ -258,6 +258,7 @@ def test_a_loss_takes_complex_parameters_for_a_complex_step_and_no_whole_ones():
         ((INPUTS + 0j, TARGETS), "inputs are complex64: expected floats"),
         ((INPUTS.tolist(), TARGETS), "inputs are a list: expected an array"),
         ((INPUTS, None), "targets are a NoneType: expected an array"),
+        ((INPUTS, memoryview(b"three")), "targets are a memoryview: expected an array"),  # has a shape, and no dtype
         ((INPUTS, TARGETS, TARGETS), r"batch is a tuple: expected a pair \(inputs, targets\)"),
         (None, r"batch is a NoneType: expected a pair"),
     ],

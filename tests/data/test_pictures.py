@@ -41,6 +41,15 @@ def test_colours_of_a_palette_are_averaged_and_not_their_numbers(tmp_path):
     assert set(read_grey(tmp_path / "columns.png").flat) <= {127, 128}
 
 
+def test_behind_what_is_transparent_is_more_of_what_is_opaque(tmp_path):
+    """Of ten columns four are opaque and light; six are black, and let half of what is behind them through."""
+    image = np.zeros((10, 10, 2), np.uint8)
+    image[..., 1] = 127
+    image[:, :4] = 200, 255
+    Image.fromarray(image, "LA").save(tmp_path / "half.png")
+    assert set(read_grey(tmp_path / "half.png")[:, 4:].flat) == {100}
+
+
 def test_of_several_photographs_in_one_jpeg_the_first_is_read(tmp_path):
     first, second = Image.fromarray(STEPS), Image.new("L", (12, 8), 255)
     first.save(tmp_path / "two.jpg", format="MPO", save_all=True, append_images=[second], quality=95)

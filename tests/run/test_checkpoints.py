@@ -57,6 +57,11 @@ def run(tmp_path) -> Path:
     return tmp_path
 
 
+def test_a_run_can_go_on_from_its_beginning(tmp_path):
+    save_checkpoint(tmp_path, some_checkpoint(0), previous=None)
+    assert newest_checkpoint(tmp_path).facts["step"] == 0
+
+
 @pytest.mark.parametrize("optimizer", [optax.sgd(1.0), optax.sgd(1.0, momentum=0.9), optax.adam(0.1)])
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, optimizer):
     saved = some_checkpoint(optimizer=optimizer)

@@ -98,7 +98,7 @@ def test_the_advice_fits_what_was_found():
     first, second = _advise("activation", 255.0, [0.5, 2.0, None])
     assert first == "inputs reach 255: scale them to about 1"
     assert second == "the learning rate is most likely too large, so try a tenth of it"
-    (advice,) = _advise("parameter", 1.0, [0.5, 2.0, 20.0, None])
+    (advice,) = _advise("parameter", 100.0, [0.5, 2.0, 20.0, None])
     assert advice.endswith("so try a tenth of it: the norm of the gradient grew from 0.5 to 20")
     assert _advise("cost", 1.0, [None])
 

@@ -1,6 +1,8 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 
 import jax
 import pytest
@@ -56,3 +58,17 @@ def test_a_result_says_where_it_came_from():
     assert facts["versions"]["jax"] == jax.__version__
     assert facts["device"]["platform"] == jax.devices()[0].platform
     assert facts["commit"] is None or re.fullmatch("[0-9a-f]{40}", facts["commit"])
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
+def test_the_commit_is_that_of_the_checkout_and_of_no_repository_further_up(tmp_path, monkeypatch):
+    def git(*command):
+        return subprocess.run(["git", "-C", tmp_path, *command], check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-m", "empty")
+    commit = git("rev-parse", "HEAD").strip()
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "jaxprop" / "run" / "folders.py"))
+    assert folders.provenance(jax.devices()[0])["commit"] == commit
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "site-packages" / "jaxprop" / "run" / "folders.py"))
+    assert folders.provenance(jax.devices()[0])["commit"] is None

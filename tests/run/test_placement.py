@@ -79,10 +79,15 @@ def test_a_row_is_made_where_it_saves_time(monkeypatch, processes, numbers, part
     assert grad.shape == (numbers,)
 
 
-def test_more_devices_than_there_are_are_refused():
+def test_one_device_is_a_mesh_too():
+    assert make_mesh(1, 7).devices.tolist() == jax.devices()[:1]
+
+
+def test_no_device_and_more_than_there_are_are_refused():
     present = len(jax.devices())
-    with pytest.raises(BadInput, match=f"devices is {present + 1}: expected 1 to {present}"):
-        make_mesh(present + 1, 100)
+    for n in (0, present + 1):
+        with pytest.raises(BadInput, match=f"devices is {n}: expected 1 to {present}"):
+            make_mesh(n, 100)
 
 
 def test_a_mini_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can(monkeypatch):

@@ -4,8 +4,9 @@ Every family of losses is compiled once and tried at many random points: no righ
 and a wrong number must be found.
 """
 
+import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss
 from jaxprop.networks import mlp
 from jaxprop.verify.comparison import Measuring, compare
-from jaxprop.verify.differences import central_differences, finite_differences
+from jaxprop.verify.differences import _in_equal_chunks, central_differences, finite_differences
 from jaxprop.verify.oracles import in_float64, name_coordinates
 from jaxprop.verify.suite import random_point
 
@@ -28,6 +29,16 @@ def differences(function, x):
     """Of `function` of numbers one by one, at each of x."""
     found = central_differences(lambda params, batch: jnp.sum(function(params)))
     return in_float64(found)(np.asarray(x, float), None, np.arange(len(x)))
+
+
+# How many at a time
+
+
+def test_300_parameters_are_shared_out_to_three_equal_turns():
+    """The program says how many turns its loop takes, which no result shows."""
+    taken = partial(_in_equal_chunks, lambda i: 2 * i, largest=128)
+    assert re.findall(r"\blength=(\d+)", str(jax.make_jaxpr(taken)(jnp.arange(300)))) == ["3"]
+    np.testing.assert_array_equal(taken(jnp.arange(300)), 2 * np.arange(300))
 
 
 # Slopes and their errors

@@ -73,7 +73,7 @@ def said(change, probes=PROBES):
             lambda g, p, b: {"W": jnp.broadcast_to(jnp.mean(g["W"], axis=0), (3, 3))},
             "it holds in every place the mean over axis 0",
         ),
-        (lambda g, p, b: {"W": jnp.clip(g["W"], -0.05, 0.05)}, "it is clipped at 0.05"),
+        (lambda g, p, b: {"W": jnp.clip(g["W"], -0.4, 0.4)}, "it is clipped at 0.4"),
         (lambda g, p, b: {"W": jnp.maximum(g["W"], 0)}, "its negative numbers are 0"),
         (
             lambda g, p, b: {"W": g["W"].at[:, 1].set(0)},
@@ -111,6 +111,7 @@ def test_what_is_right_is_not_named():
         lambda g, p, b: {"W": g["W"] * jnp.nan},
         lambda g, p, b: {"W": g["W"].at[0, 0].multiply(1.01)},
         lambda g, p, b: {"W": jnp.roll(g["W"], len(b[0]), axis=0)},  # another order at each point
+        lambda g, p, b: {"W": jnp.clip(g["W"], -0.4, 0.4)[: len(b[0])]},  # a row too few at one point
     ],
 )
 def test_nothing_is_guessed(change):
@@ -128,3 +129,11 @@ def test_one_number_alone_proves_no_factor():
 def test_at_one_point_a_factor_may_be_the_number_of_examples_too():
     (told,) = said(lambda g, p, b: {"b": 4 * g["b"]}, PROBES[1:])["['b']"]
     assert told == "it is 4 times the right one, or it is the sum over the examples: expected the mean"
+
+
+def test_two_numbers_that_are_cut_show_that_it_is_clipped_and_one_does_not():
+    reference = lambda params, batch: (jnp.sum(params**2), 2 * params)  # noqa: E731
+    candidate = lambda params, batch: (jnp.sum(params**2), jnp.minimum(2 * params, 3))  # noqa: E731
+    at = [jp.Probe("a point", np.array([0.5, 1.0, x]), np.ones(1)) for x in (2.0, 4.0)]
+    assert name_relations(reference, candidate, at[:1]) == {}
+    assert name_relations(reference, candidate, at) == {"all": ("it is clipped at 3",)}

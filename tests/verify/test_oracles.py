@@ -1,5 +1,7 @@
 """The oracles against each other and against both gradients, over all 13,002 parameters of the lesson's network."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +126,12 @@ def test_without_a_cpu_the_message_says_what_to_add(monkeypatch, kind):
 
 def test_fewer_parameters_are_tried_at_once_where_each_copy_is_large():
     assert [chunk(n) for n in (1, 13_002, 2**20, 2**30)] == [128, 128, 2, 1]
+
+
+def test_of_300_parameters_128_are_tried_at_once_and_not_one_by_one_or_all():
+    """The program says how many turns its loop takes, which no result shows."""
+    program = str(jax.make_jaxpr(forward_mode(lambda params, batch: jnp.sum(params**2)))(jnp.ones(300), None))
+    assert re.findall(r"\blength=(\d+)", program) == ["2"], "two turns of 128, and the rest beside them"
 
 
 def test_coordinates_are_named_as_they_are_counted():
