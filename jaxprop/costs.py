@@ -65,7 +65,8 @@ def _as_distribution(z: Float[Array, "*T classes"], target: Array) -> Float[Arra
 def _cross_entropy(z: Float[Array, "*T classes"], target: Array) -> Float[Array, ""]:
     z = jnp.asarray(z)
     y = _as_distribution(z, target)
-    return jnp.mean(jax.nn.logsumexp(z, axis=-1) * jnp.sum(y, axis=-1) - jnp.sum(y * z, axis=-1))
+    # A class that is ruled out by a logit of -inf costs nothing where nobody asks for it.
+    return jnp.mean(jax.nn.logsumexp(z, axis=-1) * jnp.sum(y, axis=-1) - jnp.sum(jnp.where(y == 0, 0, y * z), axis=-1))
 
 
 def _cross_entropy_gradient(z: Float[Array, "*T classes"], target: Array) -> Float[Array, "*T classes"]:

@@ -95,6 +95,12 @@ def test_the_cross_entropy_of_a_class_that_is_all_but_ruled_out_is_finite():
     np.testing.assert_array_equal(softmax_cross_entropy.gradient(z, jnp.array(0)), [-1, 1])
 
 
+def test_a_class_that_is_masked_costs_nothing_where_nobody_asks_for_it():
+    z = jnp.array([0.0, -jnp.inf, 0.0])
+    assert float(softmax_cross_entropy.value(z, jnp.array(0))) == pytest.approx(np.log(2), rel=1e-6)
+    np.testing.assert_allclose(softmax_cross_entropy.gradient(z, jnp.array(0)), [-1 / 2, 0, 1 / 2], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("z", "target"),
     [

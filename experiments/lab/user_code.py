@@ -102,7 +102,8 @@ def _siblings(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        if str(folder) in sys.path:  # the user's own file may have taken it out
+            sys.path.remove(str(folder))
 
 
 def _where(error: BaseException) -> str:

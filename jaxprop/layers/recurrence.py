@@ -42,7 +42,7 @@ def rnn(width: int) -> Layer:
             h = jnp.tanh(at_input + params.U @ h)
             return h, h
 
-        _, h = lax.scan(step, jnp.zeros_like(params.b), from_input)
+        _, h = lax.scan(step, jnp.zeros_like(from_input[0]), from_input)
         return h, (x, h)
 
     def backward(params: Recurrent, residuals: tuple[Array, Array], dy: Array) -> tuple[Recurrent, Array]:

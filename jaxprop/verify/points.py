@@ -55,7 +55,8 @@ def probes(
     The points: the given one; others near it, in batches of each size; parameters that are zero in part, all zero,
     small, large in part, and alike in all rows; examples that are blank, tiny, large, negative and constant, in one
     array after the other; targets of one class; one example repeated; and the given point again, after all others.
-    The yardstick of each has the same parameters and examples near the given ones. Arrays keep their dtypes.
+    The yardstick of each has the same parameters, or the given ones where alike or vanishing ones let all terms cancel,
+    and examples near the given ones. Arrays keep their dtypes.
 
     Raises `BadInput` on parameters without floats, arrays of different numbers of examples, a limit that is not one of
     these or is of no array, and sizes that are not whole numbers above 0.
@@ -68,10 +69,14 @@ def probes(
         made = tuple(_probes(point, sizes if point.examples else ()))
     # The trees are put together last, so that what is above deals with lists of arrays alone.
     of_params, of_batch = jax.tree.structure(params), jax.tree.structure(batch)
-    return tuple(
-        Probe(name, of_params.unflatten(p), of_batch.unflatten(b), (of_params.unflatten(p), of_batch.unflatten(other)))
-        for name, p, b, other in made
-    )
+    given = of_params.unflatten(_values(point.params))
+
+    def probe(name: str, p: list, b: list, other: list) -> Probe:
+        params = of_params.unflatten(p)
+        measured_at = given if name in CANCELLING else params
+        return Probe(name, params, of_batch.unflatten(b), (measured_at, of_batch.unflatten(other)))
+
+    return tuple(probe(*parts) for parts in made)
 
 
 class _Array(NamedTuple):
@@ -155,6 +160,9 @@ OF_PARAMETERS: dict[str, Change] = {
     "large in the first row": _first_row_times(10),
     "alike in all rows": lambda x: np.broadcast_to(x[:1], x.shape) if x.ndim else x,
 }
+# With such parameters the outputs of a classifier are alike, and what comes back through a softmax adds up to 0 for any
+# examples: only other parameters say how large the terms are.
+CANCELLING = {"parameters all zero", "parameters small", "parameters alike in all rows"}
 OF_EXAMPLES: dict[str, Change] = {
     "blank in the first example": _first_row_times(0),
     "all blank": lambda x: x * 0,

@@ -27,6 +27,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxprop.contracts import takes_integers
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import Batch
@@ -75,12 +76,17 @@ def probes_for(
     parameters are laid out in another way, add probes of your own. No pre-activation of a layer called "relu" is so
     near to 0 that rounding decides on which side it lies.
 
-    Raises `BadInput` on targets that are none of the three.
+    Raises `BadInput` on targets that are none of the three, and on networks of tokens or with labels by position.
     """
     if targets is None:
         targets = "any" if cost.value is squared_error.value else "shares"
     if targets not in get_args(Targets):
         raise BadInput(f"targets are {targets!r}: expected one of {', '.join(get_args(Targets))}")
+    if takes_integers(network.layers) or (cost.takes_labels and len(network.out_shape) > 1):
+        what = "inputs that are integers" if takes_integers(network.layers) else "a label for each of many positions"
+        raise BadInput(
+            f"the suite makes no points for {what}: make some around your own, jaxprop.probes(params, batch)"
+        )
     states = np.random.RandomState(0), np.random.RandomState(1)
     draw = _Drawing(network, cost, targets, *states, _forward_in_blocks(network))
     sizes = _sizes(network, quick)

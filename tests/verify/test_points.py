@@ -212,3 +212,26 @@ def test_what_is_kept_from_an_earlier_call_is_found():
         return value, grads
 
     assert not check(BY_JAX, value_and_grad, POINTS[:2]).agree
+
+
+def test_a_classifier_is_not_called_wrong_where_what_comes_back_through_its_softmax_cancels():
+    def forward(params, x):
+        h = jnp.tanh(x @ params["W1"].T + params["b1"])
+        return h, h @ params["W2"].T + params["b2"]
+
+    def loss(params, batch):
+        return -jnp.mean(jnp.sum(batch[1] * jax.nn.log_softmax(forward(params, batch[0])[1]), axis=1))
+
+    def by_hand(params, batch):
+        h, z = forward(params, batch[0])
+        dz = (jax.nn.softmax(z) - batch[1]) / len(z)
+        dh = dz @ params["W2"] * (1 - h**2)
+        grads = {"W1": dh.T @ batch[0], "b1": dh.sum(axis=0), "W2": dz.T @ h, "b2": dz.sum(axis=0)}
+        return loss(params, batch), grads
+
+    random = np.random.RandomState(0)
+    params = {"W1": random.normal(size=(4, 3)), "b1": random.normal(size=4), "W2": random.normal(size=(3, 4))}
+    params["b2"] = random.normal(size=3)
+    batch = random.normal(size=(6, 3)), np.eye(3)[[0, 1, 2, 0, 1, 2]]  # every class equally often
+    points = probes(params, batch, limits={"batch[1]": "rows"}, sizes=())
+    assert check(jax.jit(jax.value_and_grad(loss)), jax.jit(by_hand), points)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprop.costs import Cost, squared_error
+from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop
-from jaxprop.layers import Dense, Layer, dense, flatten, tanh
-from jaxprop.networks import Network, count_parameters, mlp
+from jaxprop.layers import Dense, Layer, dense, flatten, positionwise, tanh
+from jaxprop.networks import Network, count_parameters, mlp, transformer
 from jaxprop.verify import suite
 from jaxprop.verify.checking import check
 from jaxprop.verify.suite import _Drawing, _forward_in_blocks, probe_networks, probes_for, random_point
@@ -421,3 +421,12 @@ def test_without_a_mistake_all_of_this_is_right():
     with pytest.raises(AssertionError):
         test_a_mistake_of_each_dimension_is_found("none")
     del MISTAKES["none"]
+
+
+def test_networks_of_tokens_and_labels_by_position_are_refused_with_a_way_out():
+    tokens = transformer(tokens=5, length=3, classes=2, width=2, heads=1, depth=1)
+    with pytest.raises(BadInput, match=r"no points for inputs that are integers: make some .* jaxprop.probes"):
+        probes_for(tokens, softmax_cross_entropy)
+    by_position = Network((positionwise(dense(2)),), (3, 4))
+    with pytest.raises(BadInput, match="no points for a label for each of many positions"):
+        probes_for(by_position, softmax_cross_entropy)
