@@ -46,7 +46,8 @@ def compare_own(loss: str | None, gradient: str | None, inputs: str | None) -> O
     check_loss(loss, loss_function(params, batch))
     autodiff = jax.value_and_grad(loss_function)
     if gradient is None:
-        return OwnComparison("finite differences", against_differences(loss_function, autodiff, params, batch), {}, "")
+        found = against_differences(loss_function, autodiff, params, batch)
+        return OwnComparison("finite differences", found, {}, "" if found else _verdict_on_a_rule(found))
 
     gradient_function = load_function("--gradient", gradient)
 
@@ -60,6 +61,15 @@ def compare_own(loss: str | None, gradient: str | None, inputs: str | None) -> O
         return OwnComparison("autodiff", found, {}, "")
     ways = {"your gradient": by_user, "autodiff of your loss": autodiff}
     return OwnComparison("autodiff", found, *break_the_tie(loss_function, ways, params, batch))
+
+
+def _verdict_on_a_rule(found: Check) -> str:
+    right = [path for path in found.leaves if path not in found.failing_leaves and path != "value"]
+    spared = f"; {', '.join(right)} {'is' if len(right) == 1 else 'are'} right" if right else ""
+    return (
+        "Autodiff of your loss does not agree with finite differences of it: a rule inside of it (custom_vjp or "
+        f"custom_jvp) is wrong, somewhere between {', '.join(found.failing_leaves)} and the cost{spared}."
+    )
 
 
 def load_point(place: str) -> tuple[Any, Any]:

@@ -112,7 +112,7 @@ def _report(rows: Sequence[dict[str, Any]], seeds: Sequence[int], others: str) -
         {
             "seed": row["seed"],
             f"{others} accuracy": "" if row["accuracy"] is None else f"{row['accuracy']:.2%}",
-            "cost": row["cost"],
+            f"{others} cost": row["cost"],
             "seconds": row["seconds"],
             "ended": said.get(row["exit_code"], "stopped"),
             "run folder": row["run"],

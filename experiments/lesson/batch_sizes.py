@@ -187,7 +187,7 @@ def finding(found: list[Row]) -> str:
 
 LOOK_AT = {
     "batch_sizes": "The smaller the mini-batch, and so the more steps, the lower the cost after the same examples, "
-    "until below 100 there is little more to win.",
+    "until the curve is flat on the left: there, more steps win little.",
     "speed": "The larger the mini-batch, the less time the same examples take, until the device has all it can do; "
     "so how often the cost is halved in a second is best in between.",
 }

@@ -20,7 +20,7 @@ from jaxprop.contracts import like
 from jaxprop.gradients import ValueAndGrad
 from jaxprop.networks import Activation
 from jaxprop.verify.comparison import on_host
-from jaxprop.verify.naming import name_relations
+from jaxprop.verify.naming import has_digits, name_relations
 from proof.mistakes import ACTIVATIONS, AVERAGE, COST, DENSE, MISTAKES, WALK, Mistake
 from proof.mutants import together
 
@@ -64,7 +64,8 @@ def naming_for(
     by_jax, cost_by_jax = differentiated_by_jax(network, cost)
     right = jax.jit(jp.autodiff(network, cost))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        at = [jax.tree.map(in_float64, (probe.params, probe.batch)) for probe in probes]
+        telling = [probe for probe in probes if has_digits(right, probe)]
+        at = [jax.tree.map(in_float64, (probe.params, probe.batch)) for probe in telling]
         points = [Point(params, batch, on_host(right(params, batch)[1])) for params, batch in at]
 
     @cache
