@@ -56,6 +56,8 @@ DIFFERENT_KINDS = {
     *("normal", "uniform", "split", "fold_in", "scan", "map", "filter", "update", "sorted", "partial", "device_put"),
     *("broadcast_to", "reshape", "transpose", "moveaxis", "replace", "write_json", "write_csv", "write_atomically"),
 }
+# Functions that take their arguments in any order.
+COMMUTATIVE = {"min", "max", "minimum", "maximum", "logaddexp", "array_equal"}
 # Arguments that change no result: the second look of `zip`, what a CPU has only one of, how a file looks, where a
 # warning points to, and what the compiler is free to choose.
 UNNOTICEABLE = {
@@ -328,7 +330,7 @@ class _Sites(ast.NodeVisitor):
         if len(node.args) >= 2 and not any(isinstance(a, ast.Starred) or _is_text(a) for a in node.args[:2]):
             first, second = node.args[:2]
             swapped = f"{self.text(second)}{self.data[self.end(first) : self.begin(second)].decode()}{self.text(first)}"
-            if name not in DIFFERENT_KINDS:
+            if name not in DIFFERENT_KINDS | COMMUTATIVE:
                 self.add("arguments swapped", self.begin(first), self.end(second), swapped)
         for keyword in node.keywords:
             self.keyword(node, keyword)

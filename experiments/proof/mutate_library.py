@@ -51,6 +51,7 @@ USERS = 3  # test files that use a module, beside the one that mirrors it
 # Tests that use a module without naming it: through `train.py`, or through what all layers have in common.
 UNNAMED = {
     "layers": ("tests/layers/test_every_layer.py",),
+    "gradients": ("tests/test_networks.py",),
     "processes": ("tests/test_train_processes.py",),
     "meeting": ("tests/run/test_processes.py", "tests/test_train_processes.py"),
     "pictures": ("tests/data/test_drawings.py",),

@@ -200,6 +200,14 @@ def test_a_process_alone_leads_and_its_errors_are_its_own():
     assert [leave(code) for code in (0, 1, 2, 4, 143)] == [0, 1, 2, 4, 143]
 
 
+def test_of_many_processes_one_with_an_error_ends_at_once_and_any_other_in_jax_s_own_way(monkeypatch):
+    ended = []
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes.os, "_exit", ended.append)
+    assert [leave(code) for code in (0, 1, 2, 3, 4, 143)] == [0, 1, 2, 3, 4, 143]
+    assert ended == [2, 4]
+
+
 def test_of_many_processes_an_error_of_the_runtime_is_a_lost_process_and_another_is_not(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     with (
