@@ -10,7 +10,7 @@ A mistake counts if its gradient, in float64, differs from the truth by more tha
 the truth is forward mode's. The leaves that differ must be those that `check` names, network by network. And the right
 gradients of random networks must not be called wrong.
 
-It takes about four minutes on two CPU cores.
+It takes about a quarter of an hour on two CPU cores.
 """
 
 from lab.signals import listen
@@ -76,7 +76,9 @@ def measure(options: Options) -> Findings:
     draws = 3 if options.smoke else 7  # for each of three ways to write it
     total = len(architectures) + len(networks) + len(rights) + len(planted)
     if not options.smoke:
-        print(f"{len(planted)} mistakes are planted: this takes about four minutes on two CPU cores", flush=True)
+        print(
+            f"{len(planted)} mistakes are planted: this takes about a quarter of an hour on two CPU cores", flush=True
+        )
     # Matrix products at the highest precision, as `check` pins it: whoever asks first is answered like all others.
     with progress(total) as report, jax.default_matmul_precision("highest"):
         alarms = []

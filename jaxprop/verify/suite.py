@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxprop.contracts import takes_integers
-from jaxprop.costs import Cost, squared_error
+from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import Batch
 from jaxprop.layers import Params
@@ -82,7 +82,8 @@ def probes_for(
         targets = "any" if cost.value is squared_error.value else "shares"
     if targets not in get_args(Targets):
         raise BadInput(f"targets are {targets!r}: expected one of {', '.join(get_args(Targets))}")
-    if takes_integers(network.layers) or (cost.takes_labels and len(network.out_shape) > 1):
+    by_position = cost.value is softmax_cross_entropy.value and len(network.out_shape) > 1
+    if takes_integers(network.layers) or by_position:
         what = "inputs that are integers" if takes_integers(network.layers) else "a label for each of many positions"
         raise BadInput(
             f"the suite makes no points for {what}: make some around your own, jaxprop.probes(params, batch)"
