@@ -83,7 +83,7 @@ class Stumbled(Exception):  # noqa: N818 - what happened, not an error of ours
     """A learner's function did not return what it should; the message says so, for a learner."""
 
 
-class Unfilled(Exception):  # noqa: N818
+class Unfilled(Exception):  # noqa: N818 - what was found, not an error of ours
     """A hole is still a hole."""
 
 

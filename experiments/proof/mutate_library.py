@@ -136,7 +136,7 @@ class Runner:
             with self.lock:
                 if self.stopped:
                     raise KeyboardInterrupt
-                # A session of its own, so that what the tests have started ends with them.
+                # In a process group of its own, so that what the tests have started ends with them.
                 process = subprocess.Popen(
                     command, cwd=copy, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
                 )

@@ -204,8 +204,11 @@ def say_what_is_wrong(
     loss: Callable[[Any, Any], Any], own_gradient: Callable[[Any, Any], Any], point: tuple
 ) -> list[str]:
     """What is known of anybody's wrong gradient: its name, and how its leaves follow from the right ones."""
+
+    def by_user(params: Any, batch: Any) -> tuple[Any, Any]:
+        return loss(params, batch), own_gradient(params, batch)
+
     params, batch = point
-    by_user = lambda params, batch: (loss(params, batch), own_gradient(params, batch))  # noqa: E731
     network = network_of(loss, params, batch)
     named = sentence(naming_for(network)(by_user)) if network else ""
     relations = name_relations(jax.value_and_grad(loss), by_user, [jp.Probe("a point", params, batch)])
