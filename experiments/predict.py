@@ -34,6 +34,7 @@ from jaxprop.networks import Network
 from jaxprop.run.devices import DeviceName
 from jaxprop.run.parameters import load_mlp, load_params
 from lab.common import first_line, run
+from lab.presets import PRESETS
 from lab.user_code import load_function
 
 # An answer is certain where its output is at least BRIGHT, and at least APART above the next one. Chosen on the last
@@ -79,6 +80,9 @@ def parameters_of(place: Path) -> Path:
 def load_network(options: PredictOptions, path: Path, about: dict[str, Any]) -> tuple[Network, Params]:
     """The network and its parameters: the multi-layer perceptron that the file describes, or the user's own."""
     if options.network is None:
+        if about.get("preset") in PRESETS:
+            network = PRESETS[about["preset"]].make()
+            return network, load_params(path, network)
         if "network" in about and "sizes" not in about:
             raise BadInput(
                 f"{path} is of {about['network']}, which only its own code can make: name the function that does with "
@@ -198,6 +202,8 @@ def predict(options: PredictOptions, path: Path, about: dict[str, Any], dtype: s
             print(f"note: {why_not_certain(trained_on)}", file=sys.stderr)
     inputs = jnp.asarray(picture, dtype).reshape(network.in_shape) / 255
     outputs = np.asarray(network.apply(params, inputs))
+    if about.get("preset") in PRESETS:
+        outputs = np.asarray(jax.nn.softmax(outputs))  # what the cross-entropy that it was trained on makes of them
     if not np.isfinite(outputs).all():
         print(f"error: the network of {path} answers with numbers that are not finite", file=sys.stderr)
         return 3

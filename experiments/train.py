@@ -43,6 +43,7 @@ from jaxprop.run.placement import make_mesh
 from jaxprop.run.processes import agree, join, largest, leads, together, until_all_agree
 from jaxprop.run.training_run import Row, Task, advance
 from lab.common import first_line, progress, run, settings
+from lab.presets import PRESETS, is_own
 from lab.signals import Stop, say_stopped, tell
 from lab.train_advice import said_of_rate, what_to_change
 from lab.train_options import (
@@ -182,7 +183,8 @@ def begin(
         **start,
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
-    code = [checksum(place) for place in (options.network, options.cost) if place is not None]
+    places = [options.network] * is_own(options.network) + [options.cost] * (options.cost is not None)
+    code = [checksum(place) for place in places]
     origin = {**folders.provenance(device), **layout, "code": code}
     return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
 
@@ -199,11 +201,20 @@ def initial_params(path: Path, network: jp.Network, like: Params) -> Params:
 
 def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Checkpoint) -> None:
     """The parameters, with what `predict.py` needs to know of the network."""
-    if problem.sizes is None:
+    if options.network in PRESETS:
+        facts = {"preset": options.network}
+    elif problem.sizes is None:
         facts = {"made_by": here.config["network"]}
     else:
         facts = {"sizes": problem.sizes, "activation": options.activation}
     jp.save_params(path, problem.network, here.state.params, dataset=options.dataset, **facts)
+
+
+def cost_name(options: TrainOptions) -> str | None:
+    """What the cost is called, wherever its file is; None for the squared error, which needs no name."""
+    if options.cost is None and options.network in PRESETS:
+        return PRESETS[options.network].cost_name
+    return file_name(options.cost)
 
 
 def what_decides(config: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +238,8 @@ def saved(folder: Path, total: int) -> str:
 def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
     """One run from its seed, or on from where it stands. lines: as for `train`."""
     epochs, rate = epochs_and_rate(options)
-    own = {"network": absolute(options.network), "cost": absolute(options.cost), "cost_name": file_name(options.cost)}
+    network = absolute(options.network) if is_own(options.network) else options.network
+    own = {"network": network, "cost": absolute(options.cost), "cost_name": cost_name(options)}
     init = {"init": str(options.init.resolve()) if options.init else None}
     config = {**settings(options), **own, **init, "epochs": epochs, "learning_rate": rate}
     found = newest_checkpoint(options.resume) if options.resume else None

@@ -9,6 +9,7 @@ from jaxprop.networks import Activation
 BY_ACTIVATION: dict[Activation, float] = {"sigmoid": 2.0, "relu": 0.25, "tanh": 0.25, "identity": 0.12}
 WITHOUT_HIDDEN_LAYERS = 0.25
 MOMENTUM = 1 / 25  # of the rate of plain SGD
+BY_OPTIMIZER = {"sgd": 0.1, "momentum": 0.02, "adam": 0.002}  # of convolutions under cross-entropy, at any width
 ADAM = 0.003  # its steps have a length of their own, whatever the gradient's
 
 
@@ -42,6 +43,17 @@ def default_rate(optimizer: str, activation: Activation, hidden: Sequence[int], 
         rate = BY_ACTIVATION[activation]
     if optimizer == "momentum":
         rate *= MOMENTUM
+    if optimizer != "adam":
+        rate *= sqrt(min(1.0, batch_size / 20))
+    return float(f"{rate:.2g}")
+
+
+def rate_of_logits(optimizer: str, batch_size: int) -> float:
+    """The learning rate for the convolutional presets of `train.py`, whose cost is the cross-entropy of a softmax.
+
+    One rate for each optimizer, and for small mini-batches the same rule as `default_rate`.
+    """
+    rate = BY_OPTIMIZER[optimizer]
     if optimizer != "adam":
         rate *= sqrt(min(1.0, batch_size / 20))
     return float(f"{rate:.2g}")

@@ -12,7 +12,8 @@ from jaxprop.errors import BadInput
 from jaxprop.networks import Activation
 from jaxprop.run.checkpoints import Found, newest_checkpoint
 from lab.common import Options
-from lab.learning_rates import default_rate
+from lab.learning_rates import default_rate, rate_of_logits
+from lab.presets import MLP, PRESETS
 
 # Options that decide none of the numbers: a run that goes on may have others than it had.
 HARMLESS = {
@@ -39,10 +40,13 @@ class TrainOptions(Options):
     """Neurons in each hidden layer."""
     activation: Activation = "sigmoid"
     """Of the hidden layers; the outputs are sigmoids."""
-    network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:f", help_behavior_hint="")] = None
-    """Your own network instead: a function that returns a jaxprop.Network with 784 inputs in any shape, 10 outputs."""
+    network: Annotated[str, tyro.conf.arg(metavar="mlp|cnn|lenet|FILE.py:f")] = MLP
+    """mlp: dense layers, as --hidden says; cnn, lenet: convolutions, and cross-entropy as the cost. Or your own: a
+    function that returns a jaxprop.Network with 784 inputs in any shape, 10 outputs."""
     cost: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:c", help_behavior_hint="")] = None
-    """Your own jaxprop.Cost instead of the sum of squared differences."""
+    """Your own jaxprop.Cost instead of the sum of squared differences, or of the cross-entropy of cnn and lenet."""
+    shift: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 0
+    """Moves each training picture by up to so many pixels, down and to the right or back, anew in every epoch."""
     batch_size: int = 100
     """Examples in a mini-batch."""
     learning_rate: Annotated[
@@ -75,7 +79,8 @@ class TrainOptions(Options):
     checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
     """Time between checkpoints; 0: one after every compiled call. There is always one at the start and at the end."""
     steps_per_call: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: those of an epoch)")
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: those of an epoch; 1 for convolutions on a CPU)"),
     ] = None
     """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="PARAMS.npz", help_behavior_hint="")] = None
@@ -96,6 +101,7 @@ def options_before(options: TrainOptions) -> TrainOptions | None:
         raise BadInput(f"{found.path} has no {missing[0]!r} in its settings: it is of no run of train.py")
     known = {field.name: config[field.name] for field in fields(TrainOptions) if field.name in config}
     paths = {name: Path(known[name]) for name in ("archives", "out", "init") if known.get(name) is not None}
+    known["network"] = known.get("network") or MLP  # a run of before there were others has no name there
     return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "resume": options.resume})
 
 
@@ -129,7 +135,10 @@ def usual_rate(options: TrainOptions) -> tuple[float, str]:
 
     Of a network or a cost of the user's own nothing is known: it gets the rate of two ReLU layers of 16, a low one.
     """
-    own = [kind for kind in ("network", "cost") if getattr(options, kind) is not None]
+    if options.network in PRESETS and options.cost is None:
+        rate = rate_of_logits(options.optimizer, options.batch_size)
+        return rate, f"{options.optimizer}, {options.network}, batches of {options.batch_size}"
+    own = ["network"] * (options.network != MLP) + ["cost"] * (options.cost is not None)
     activation, hidden = ("relu", (16, 16)) if own else (options.activation, options.hidden)
     rate = default_rate(options.optimizer, activation, hidden, options.batch_size)
     network = f"{activation} layers of {' and '.join(map(str, hidden))}" if hidden else "no hidden layer"
@@ -157,6 +166,12 @@ def epochs_and_rate(options: TrainOptions) -> tuple[int, float]:
         raise BadInput(f"--checkpoint-every is {options.checkpoint_every}: expected seconds, 0 or more")
     if options.peer_timeout < 1:
         raise BadInput(f"--peer-timeout is {options.peer_timeout}: expected whole seconds, at least 1")
+    if options.shift < 0:
+        raise BadInput(f"--shift is {options.shift}: expected a whole number of pixels, 0 or more")
+    if options.shift > 27:
+        raise BadInput(f"--shift is {options.shift}: expected at most 27, the pixels of a picture less one")
+    if options.shift and options.batch_size < 2:
+        raise BadInput("--shift draws from the order of a mini-batch, and one of one example has none: take more")
     if options.steps_per_call is not None and options.steps_per_call < 1:
         raise BadInput(f"--steps-per-call is {options.steps_per_call}: expected a whole number above 0")
     return epochs, rate

@@ -14,6 +14,8 @@ from jaxprop.run.devices import deterministic_options
 from jaxprop.run.placement import in_one_message, jit_over, local, place
 from jaxprop.run.training_run import Task
 from jaxprop.training import Data, Epoch, Order, ToBatch
+from lab.presets import MLP, PRESETS
+from lab.shifts import with_rows, with_shifts
 from lab.train_options import TrainOptions, scored_on
 from lab.user_code import load_function, load_object
 
@@ -24,7 +26,7 @@ class Problem(NamedTuple):
     """What is trained, for which cost, on which examples."""
 
     network: jp.Network
-    sizes: list[int] | None  # of a multi-layer perceptron; None for a network of the user's
+    sizes: list[int] | None  # of a multi-layer perceptron; None for any other network
     cost: jp.Cost
     to_batch: ToBatch
     train: jp.Examples  # both in the memory of the host
@@ -44,11 +46,18 @@ def pose(options: TrainOptions) -> Problem:
 
 def choose_network(options: TrainOptions) -> tuple[jp.Network, list[int] | None]:
     """The network, and the sizes of its layers where it is a multi-layer perceptron."""
-    if options.network is None:
+    if options.network == MLP:
         sizes = [784, *options.hidden, CLASSES]
         return jp.mlp(sizes, options.activation), sizes
     if options.hidden != TrainOptions.hidden or options.activation != TrainOptions.activation:
         raise jp.BadInput(f"--network {options.network} has all layers: leave --hidden and --activation out")
+    if options.network in PRESETS:
+        return PRESETS[options.network].make(), None
+    if ":" not in options.network:
+        known = ", ".join([MLP, *PRESETS])
+        raise jp.BadInput(
+            f"--network is {options.network!r}: expected {known}, or FILE.py:name with a file that exists"
+        )
     network = load_function("--network", options.network)()
     if not isinstance(network, jp.Network):
         given = type(network).__name__
@@ -57,9 +66,9 @@ def choose_network(options: TrainOptions) -> tuple[jp.Network, list[int] | None]
 
 
 def choose_cost(options: TrainOptions) -> jp.Cost:
-    """The squared error, or what `--cost` names."""
+    """What `--cost` names; if nothing, the cost of the preset, or the squared error."""
     if options.cost is None:
-        return jp.squared_error
+        return PRESETS[options.network].cost if options.network in PRESETS else jp.squared_error
     cost = load_object("--cost", options.cost)
     if not isinstance(cost, jp.Cost):
         raise jp.BadInput(f"--cost {options.cost} is a {type(cost).__name__}: expected a jaxprop.Cost")
@@ -103,6 +112,17 @@ def compile_epoch(
     return call
 
 
+def usual_steps_per_call(network: jp.Network, platform: str, epoch: int) -> int:
+    """How many steps a compiled call has where nobody says: those of an epoch, or one of a convolutional network.
+
+    In a loop, as `lax.scan` makes one, XLA's CPU compiler has only slow convolutions. On two cores a step of the CNN
+    took 15 ms by itself, and 95 to 315 ms in a loop of many. A loop of a single step is compiled away.
+    """
+    parts = jax.tree.leaves(network.params_like, is_leaf=lambda part: isinstance(part, jp.Conv))
+    convolves = any(isinstance(part, jp.Conv) for part in parts)
+    return 1 if convolves and platform == "cpu" else epoch
+
+
 def compile_task(
     options: TrainOptions,
     problem: Problem,
@@ -118,16 +138,18 @@ def compile_task(
     gradient = GRADIENTS[options.gradient](network, cost)
     flags = deterministic_options(here.origin["device"]["platform"]) if options.deterministic else {}
     scored = jax.device_put(problem.scored)
-    if mesh is None:
-        data = train = jax.device_put(problem.train)
-    else:
-        data = place(problem.train, mesh)
-        train = local(data)
+    examples = with_rows(problem.train) if options.shift else problem.train
+    data = jax.device_put(examples) if mesh is None else place(examples, mesh)
+    train = jp.Examples(*(data if mesh is None else local(data))[:2])
     order = jp.epoch_order(here.key, len(problem.train.labels), options.batch_size)
-    per_call = min(options.steps_per_call or len(order), len(order))
+    usual = usual_steps_per_call(network, here.origin["device"]["platform"], len(order))
+    per_call = min(options.steps_per_call or usual, len(order))
     lengths = {per_call, len(order) % per_call} - {0}
     shared = gradient if mesh is None else in_one_message(gradient, mesh)
-    epoch = jp.make_epoch(jp.make_step(shared, optimizer), to_batch)
+    to_train = to_batch
+    if options.shift:
+        to_train = with_shifts(to_batch, jax.random.fold_in(here.key, 0), options.shift)  # epochs count from 1
+    epoch = jp.make_epoch(jp.make_step(shared, optimizer), to_train)
     epoch = compile_epoch(epoch, here.state, data, order, lengths, mesh, flags)
     evaluate = jax.jit(jp.make_evaluate(network, cost, to_batch), compiler_options=flags)
     on_train = evaluate.lower(here.state.params, train).compile()
@@ -152,8 +174,8 @@ def compile_task(
             value_and_grad=gradient,
             network=network,
             cost=cost,
-            data=train,
-            to_batch=to_batch,
+            data=data if mesh is None else local(data),
+            to_batch=to_train,
         ),
         steps=len(order),
         total=here.config["epochs"] * len(order),

@@ -1,0 +1,45 @@
+"""Pictures that are moved at random: by how much, to where, and when by something else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxprop as jp
+from lab.shifts import shifted, with_rows, with_shifts
+
+KEY = jax.random.key(0)
+
+
+def test_each_picture_is_moved_whole_and_all_places_come_up():
+    """One bright pixel in the middle of 28 x 28 shows where its picture went: 2,000 of them to all 25 places."""
+    images = jnp.zeros((2000, 28, 28), jnp.uint8).at[:, 14, 13].set(200)
+    moved = np.asarray(shifted(KEY, images, 2))
+    assert moved.dtype == np.uint8
+    assert (moved.reshape(2000, -1).sum(axis=1) == 200).all()
+    _, rows, columns = moved.nonzero()
+    places, often = np.unique(np.stack([rows - 14, columns - 13]), axis=1, return_counts=True)
+    assert places.shape == (2, 25)
+    assert places.min() == -2
+    assert places.max() == 2
+    assert often.min() > 80 - 5 * 80**0.5, "each is expected 80 times, with a standard deviation of 9"
+
+
+def test_what_leaves_the_picture_is_lost_and_what_comes_in_is_black():
+    moved = np.asarray(shifted(KEY, jnp.full((100, 3, 3), 7, jnp.uint8), 1)).reshape(100, -1)
+    assert set(np.unique(moved)) == {0, 7}
+    assert set((moved == 7).sum(axis=1)) == {9, 6, 4}  # straight, along one direction, along both
+
+
+def test_the_shifts_follow_from_the_order_and_the_key():
+    examples = jp.Examples(jnp.arange(40 * 784).reshape(40, 28, 28).astype(jnp.uint8), jnp.arange(40) % 10)
+    data = with_rows(examples)
+
+    def batch(rows, key=KEY):
+        return with_shifts(jp.as_batch, key, 2)(*(x[jnp.array(rows)] for x in data))
+
+    inputs, targets = batch([3, 5, 8])
+    again, _ = jax.jit(batch)([3, 5, 8])
+    np.testing.assert_allclose(inputs, again, rtol=1e-6, err_msg="a division by 255 may be compiled in another way")
+    np.testing.assert_array_equal(targets.argmax(axis=1), [3, 5, 8])
+    for other in (batch([5, 3, 8])[0][jnp.array([1, 0, 2])], batch([3, 5, 8], jax.random.key(1))[0]):
+        assert (np.asarray(other) != np.asarray(inputs)).any()
