@@ -32,6 +32,7 @@ from jaxprop.layers import (
     sigmoid,
     tanh,
 )
+from jaxprop.layers.core import check_whole
 
 Activation = Literal["sigmoid", "relu", "tanh", "identity"]
 
@@ -180,6 +181,8 @@ def transformer(tokens: int, length: int, classes: int, width: int = 64, heads: 
 
     tokens: how many different ones go in. No position sees a later one.
     """
+    check_whole("the depth of a transformer is", depth)
+    check_whole("the width of a transformer is", width)
     # Every block adds two terms to what passes through, so that each is made smaller by the root of their number.
     smaller = (2 * depth) ** -0.5
     block = (

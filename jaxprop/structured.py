@@ -117,8 +117,14 @@ class Correlation:
             (low, high - unreached) for (low, high), unreached in zip(self.padding, self._unreached(), strict=True)
         ]
         layout = ("CHWN", "IHWO", "HWNC")
+        kind = jnp.promote_types(self.x.dtype, self.dy.dtype)
         return lax.conv_general_dilated(
-            self.x, self.dy, (1, 1), padding, rhs_dilation=self.stride, dimension_numbers=layout
+            self.x.astype(kind),
+            self.dy.astype(kind),
+            (1, 1),
+            padding,
+            rhs_dilation=self.stride,
+            dimension_numbers=layout,
         )
 
     def norm_squared(self) -> Float[Array, ""]:

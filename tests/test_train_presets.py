@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
 
 import jaxprop as jp

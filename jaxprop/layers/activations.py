@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_number
 
 
 def elementwise(name: str, function: Callable[[Array], Array], derivative: Callable[[Array, Array], Array]) -> Layer:
@@ -51,6 +51,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     A neuron that sleeps still learns (Maas et al., "Rectifier nonlinearities improve neural network acoustic models",
     2013).
     """
+    check_number("the slope of leaky_relu is", slope)
     return elementwise(
         f"leaky_relu({slope:.4g})",
         lambda z: jax.nn.leaky_relu(z, slope),

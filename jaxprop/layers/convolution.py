@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_number, check_whole
 from jaxprop.structured import Correlation
 
 Pair = tuple[int, int]
@@ -48,11 +48,13 @@ def conv2d(
         dW    = x correlated with dy, see `Correlation`
         dx    = dy, spread out by the stride, convolved with W turned by half a turn, in and out exchanged
 
-    `BadInput` where the input is no (height, width, channels) or the kernel is larger than what is padded.
+    The input and the weights may be of two types, as in a dense layer: the wider one is what is computed in.
+    `BadInput` where the input is no (height, width, channels), has other channels than the weights, or is smaller than
+    the kernel, padding included.
     """
     size, step = _pair("kernel", kernel), _pair("stride", stride)
-    if channels < 1:
-        raise BadInput(f"channels are {channels}: expected a whole number above 0")
+    check_whole("channels are", channels)
+    check_number("the gain of a convolution is", gain)
     if padding not in ("SAME", "VALID") and not _is_explicit(padding):
         raise BadInput(f'padding is {padding!r}: expected "SAME", "VALID", or ((top, bottom), (left, right))')
 
@@ -79,7 +81,13 @@ def conv2d(
         return Conv(W, jnp.zeros(channels, W.dtype)), (rows, columns, channels)
 
     def forward(params: Conv, x: Array) -> tuple[Array, Array]:
-        y = lax.conv_general_dilated(x[None], params.W, step, pads(*x.shape[:2]), dimension_numbers=_LAYOUT)[0]
+        if x.ndim != 3 or x.shape[2] != params.W.shape[2]:
+            wanted = f"(height, width, {params.W.shape[2]})"
+            raise BadInput(f"an input has shape {x.shape}: the weights of this convolution expect {wanted}")
+        kind = jnp.promote_types(x.dtype, params.W.dtype)
+        y = lax.conv_general_dilated(
+            x[None].astype(kind), params.W.astype(kind), step, pads(*x.shape[:2]), dimension_numbers=_LAYOUT
+        )[0]
         return y + params.b, x
 
     def backward(params: Conv, x: Array, dy: Array) -> tuple[Conv, Array]:
@@ -93,8 +101,11 @@ def conv2d(
             (k - 1 - low, n + low - s * (windows - 1) - 1)
             for k, s, n, (low, _), windows in zip(size, step, x.shape[:2], around, dy.shape[:2], strict=True)
         ]
-        turned = jnp.swapaxes(params.W[::-1, ::-1], 2, 3)
-        dx = lax.conv_general_dilated(dy[None], turned, (1, 1), back, lhs_dilation=step, dimension_numbers=_LAYOUT)[0]
+        kind = jnp.promote_types(dy.dtype, params.W.dtype)
+        turned = jnp.swapaxes(params.W[::-1, ::-1], 2, 3).astype(kind)
+        dx = lax.conv_general_dilated(
+            dy[None].astype(kind), turned, (1, 1), back, lhs_dilation=step, dimension_numbers=_LAYOUT
+        )[0]
         return Conv(dW, db), dx
 
     details = [f"{channels}", "x".join(map(str, size))]
@@ -106,7 +117,7 @@ def conv2d(
 
 def _pair(name: str, given: int | Pair) -> Pair:
     pair = given if isinstance(given, tuple) else (given, given)
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
         raise BadInput(f"{name} is {given!r}: expected a whole number above 0, or two of them")
     return pair
 
@@ -117,5 +128,5 @@ def _is_explicit(padding: Any) -> bool:
         isinstance(padding, tuple)
         and len(padding) == 2
         and all(isinstance(pair, tuple) and len(pair) == 2 for pair in padding)
-        and all(isinstance(n, int) and n >= 0 for pair in padding for n in pair)
+        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for pair in padding for n in pair)
     )

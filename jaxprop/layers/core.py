@@ -4,6 +4,7 @@ A layer is a record of three pure functions for ONE example; `jax.vmap` makes a 
 `dx` names the derivative of the cost by `x`, whatever `x` is.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,6 +45,25 @@ class Layer(NamedTuple):
         return self.name
 
 
+def check_whole(what: str, given: Any) -> None:
+    """Raises `BadInput` unless this is a whole number above 0. True and 2.0 are numbers to Python, and none here."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise BadInput(f"{what} {given!r}: expected a whole number above 0")
+
+
+def check_number(what: str, given: Any, above_zero: bool = False) -> None:
+    """Raises `BadInput` unless this is a finite number; where only those above 0 have a meaning, one of them."""
+    kind = isinstance(given, int | float) and not isinstance(given, bool)
+    if not kind or not math.isfinite(given) or (above_zero and given <= 0):
+        raise BadInput(f"{what} {given!r}: expected a finite number{' above 0' * above_zero}")
+
+
+def check_layer(whose: str, given: Any) -> None:
+    """Raises `BadInput` unless this is a layer; a function that makes one is none yet."""
+    if not isinstance(given, Layer):
+        raise BadInput(f"{whose} is given {given!r}: expected a Layer record, such as jaxprop.dense(10)")
+
+
 class Dense(NamedTuple):
     """The parameters of a dense layer: `W[j, k]` leads from neuron k of the layer before to neuron j of this one."""
 
@@ -58,6 +78,9 @@ def dense(width: int, gain: float = 1.0) -> Layer:
     from layer to layer where the activation has slope 1 (LeCun et al., "Efficient BackProp", 1998); sqrt(2) makes up
     for the half that a ReLU cuts off (He et al., "Delving deep into rectifiers", 2015).
     """
+
+    check_whole("the width of a dense layer is", width)
+    check_number("the gain of a dense layer is", gain)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Dense, Shape]:
         if len(in_shape) != 1:
@@ -87,6 +110,9 @@ def chain(*layers: Layer) -> Layer:
     Its backward pass is backpropagation: from the last layer to the first, each turning the derivative of the cost by
     its output into the derivative by its parameters, which is kept, and by its input, which is passed back.
     """
+
+    for layer in layers:
+        check_layer("chain", layer)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[tuple, Shape]:
         params, shape = [], in_shape
@@ -118,6 +144,7 @@ def residual(layer: Layer) -> Layer:
 
     Whatever comes back goes both ways, `dx = dy + f'(x)^T dy`, so that it also reaches the layers before unchanged.
     """
+    check_layer("residual", layer)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Params, Shape]:
         params, out_shape = layer.init(key, in_shape)
@@ -144,6 +171,7 @@ def positionwise(layer: Layer) -> Layer:
 
     The gradient of the parameters is the sum over the positions; a dense layer's stays in its factors (`OuterSum`).
     """
+    check_layer("positionwise", layer)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Params, Shape]:
         if not in_shape:

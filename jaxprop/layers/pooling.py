@@ -52,7 +52,7 @@ def avg_pool(size: int = 2) -> Layer:
 
 
 def _init(name: str, size: int):
-    if not isinstance(size, int) or size < 1:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise BadInput(f"the windows of {name} are {size!r} wide: expected a whole number above 0")
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[tuple, Shape]:

@@ -126,3 +126,42 @@ def test_what_does_not_fit_is_named_before_anything_runs(make, in_shape, complai
 )
 def test_the_name_says_what_it_was_made_with(layer, name):
     assert repr(layer) == name
+
+
+def test_an_input_of_another_float_type_is_widened_as_in_a_dense_layer():
+    with jax.enable_x64(True):
+        network = jp.Network((jp.conv2d(2, stride=2),), (5, 5, 1))
+        params = network.init(jax.random.key(0))
+        x = jax.random.normal(jax.random.key(1), (3, 5, 5, 1), jnp.float32)
+        batch = x, jnp.ones((3, 3, 3, 2))
+        (_, by_hand), (_, by_jax) = (
+            make(network, jp.squared_error)(params, batch) for make in (jp.backprop, jp.autodiff)
+        )
+        for hand, reference in zip(jax.tree.leaves(by_hand), jax.tree.leaves(by_jax), strict=True):
+            assert hand.dtype == jnp.float64
+            np.testing.assert_allclose(hand, reference, rtol=0, atol=1e-13 * float(jnp.abs(reference).max()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: jp.conv2d("3"),  # pyright: ignore
+        lambda: jp.conv2d(2.5),  # pyright: ignore
+        lambda: jp.conv2d(3, gain=None),  # pyright: ignore
+        lambda: jp.conv2d(3, stride=-1),
+        lambda: jp.conv2d(3, True),
+        lambda: jp.max_pool(True),
+        lambda: jp.dense(2.5),  # pyright: ignore
+        lambda: jp.dense(0),
+        lambda: jp.embedding("3", 4),  # pyright: ignore
+        lambda: jp.leaky_relu(None),  # pyright: ignore
+        lambda: jp.chain(1, 2),  # pyright: ignore
+        lambda: jp.residual(jp.relu),  # pyright: ignore
+        lambda: jp.positionwise(None),  # pyright: ignore
+        lambda: jp.transformer(5, 5, 5, depth=0),
+    ],
+)
+def test_what_no_layer_can_be_made_of_is_said_in_one_sentence(make):
+    with pytest.raises(jp.BadInput, match=": expected .*") as raised:
+        make()
+    assert "\n" not in str(raised.value)
