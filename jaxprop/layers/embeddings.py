@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape, check_whole
+from jaxprop.layers.core import Layer, Shape
 from jaxprop.structured import Rows
 
 
@@ -20,8 +20,8 @@ def embedding(tokens: int, width: int) -> Layer:
     The parameters are E alone, (tokens, width), drawn from Normal(0, 1). A number outside of the table is not noticed
     here, where only shapes are known: under `jit` JAX would take the nearest row. Look at tokens where they are made.
     """
-    check_whole("the tokens of an embedding are", tokens)
-    check_whole("the width of an embedding is", width)
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in (tokens, width)):
+        raise BadInput(f"the table is {tokens} x {width}: expected whole numbers above 0")
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Array, Shape]:
         if len(in_shape) != 1:

@@ -162,6 +162,6 @@ def test_an_input_of_another_float_type_is_widened_as_in_a_dense_layer():
     ],
 )
 def test_what_no_layer_can_be_made_of_is_said_in_one_sentence(make):
-    with pytest.raises(jp.BadInput, match=": expected .*") as raised:
+    with pytest.raises(jp.BadInput, match=": expected ") as raised:
         make()
     assert "\n" not in str(raised.value)
