@@ -183,8 +183,8 @@ def begin(
         **start,
     }
     layout = {"devices": 1 if mesh is None else mesh.size, "processes": jax.process_count()}
-    places = [options.network] * is_own(options.network) + [options.cost] * (options.cost is not None)
-    code = [checksum(place) for place in places]
+    own_network = options.network if is_own(options.network) else None
+    code = [checksum(place) for place in (own_network, options.cost) if place is not None]
     origin = {**folders.provenance(device), **layout, "code": code}
     return optimizer, Checkpoint(state, order_key, 0, [], 0.0, config | known, origin)
 

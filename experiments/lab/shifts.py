@@ -6,7 +6,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 
 import jaxprop as jp
 from jaxprop.gradients import Batch
-from jaxprop.training import ToBatch
+from jaxprop.training import Data, ToBatch
 
 
 def shifted(key: PRNGKeyArray, images: UInt8[Array, "B height width"], most: int) -> UInt8[Array, "B height width"]:
@@ -36,6 +36,6 @@ def with_shifts(to_batch: ToBatch, key: PRNGKeyArray, most: int) -> ToBatch:
     return shifted_batch
 
 
-def with_rows(examples: jp.Examples) -> tuple[Array, Array, Array]:
+def with_rows(examples: jp.Examples) -> Data:
     """The examples, and beside each the number of its row."""
     return (*examples, jnp.arange(len(examples.labels)))
