@@ -38,6 +38,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = "biufcSUmM"
 _SEAL = b"blake2b-256 "
 _SEAL_BYTES = len(_SEAL) + 64
+_half_written: set[Path] = set()  # the temporary files of this process
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -50,6 +51,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    _half_written.add(temporary)
     try:
         try:
             # Opened by name and not by `tempfile`, which would hide the finished file from everybody but its owner.
@@ -61,9 +63,17 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            _half_written.discard(temporary)
         _sync_folder(path.parent)
     except OSError as error:
         raise BadInput(f"cannot write {path}: {why(error)}; {_remedy(error)}") from error
+
+
+def remove_half_written() -> None:
+    """Removes the files that `write_atomically` is just writing, for a process that ends without unwinding its stack."""
+    for path in list(_half_written):
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

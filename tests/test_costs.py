@@ -69,6 +69,10 @@ def test_cross_entropy_worked_by_hand():
     np.testing.assert_allclose(softmax_cross_entropy.gradient(z, half), [-1 / 4, 1 / 4], rtol=1e-6)
 
 
+def test_only_the_cross_entropy_takes_labels():
+    assert (softmax_cross_entropy.takes_labels, squared_error.takes_labels) == (True, False)
+
+
 def test_where_there_are_positions_the_cross_entropy_is_their_mean():
     z, labels = jax.random.normal(jax.random.key(0), (3, 4)), jnp.array([2, 0, 2])
     each = [float(softmax_cross_entropy.value(row, label)) for row, label in zip(z, labels, strict=True)]

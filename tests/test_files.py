@@ -30,6 +30,7 @@ from jaxprop.files import (
     make_folder,
     only_one,
     read_bytes,
+    remove_half_written,
     remove_leftovers,
     save_arrays,
     write_atomically,
@@ -266,6 +267,24 @@ def test_what_a_killed_write_left_is_removed_and_nothing_else(old):
     for name in {left, *others}:
         (old.parent / name).touch()
     remove_leftovers(old.parent)
+    assert set(os.listdir(old.parent)) == others
+
+
+def test_a_process_that_ends_at_once_removes_what_it_is_just_writing(old):
+    """And no file that is written already, or by somebody else."""
+    others = {"file", ".file.0123abcd.tmp"}
+    (old.parent / ".file.0123abcd.tmp").touch()
+
+    def end(file):
+        assert len(os.listdir(old.parent)) == 3
+        remove_half_written()
+        assert set(os.listdir(old.parent)) == others
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(old, end)
+    write_atomically(old, lambda file: file.write(b"new"))
+    remove_half_written()
     assert set(os.listdir(old.parent)) == others
 
 

@@ -1,5 +1,6 @@
 """The step, and the epoch of many steps."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -57,6 +58,8 @@ def call(make: Any, *arguments: Any) -> Any:
             r"optimizer is a function: expected make_step\(value_and_grad, optimizer\) wi",
         ),
         (lambda: call(jp.make_step, RULE, 0.5), r"optimizer is a float: .* such as optax\.sgd\(0\.5\)"),
+        (lambda: call(jp.make_step, RULE, SimpleNamespace(init=len)), "optimizer is a SimpleNamespace: .* of optax"),
+        (lambda: call(jp.make_step, RULE, SimpleNamespace(update=len)), "optimizer is a SimpleNamespace: .* of optax"),
         (lambda: call(jp.make_step, None, SGD), r"value_and_grad is a NoneType: expected a function \(params, batch\)"),
         (lambda: call(jp.init_state, SGD, ()), r"optimizer is a tuple: expected init_state\(params, optimizer\)"),
     ],

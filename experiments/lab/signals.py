@@ -193,6 +193,11 @@ def _leave() -> None:
     flush = threading.Thread(target=sys.stdout.flush, daemon=True)
     flush.start()
     flush.join(GRACE)
+    # Where the main thread is inside compiled code for longer than its second, it removes nothing. Looked up and not
+    # imported, since an import could be what is going on.
+    files = sys.modules.get("jaxprop.files")
+    if hasattr(files, "remove_half_written"):
+        files.remove_half_written()
     os._exit(_ending)
 
 

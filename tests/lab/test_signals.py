@@ -109,6 +109,19 @@ def test_what_was_begun_is_cleaned_up_and_what_was_printed_is_not_lost(start):
     assert start(text).hears(signal.SIGTERM) == (143, "cleaned up\n", "stopped by SIGTERM\n")
 
 
+def test_a_file_that_compiled_code_is_just_writing_is_not_left_half(start, tmp_path):
+    text = f"""
+from jaxprop.files import write_atomically
+def write(file):
+    {READY.strip()}
+    import hashlib
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+write_atomically({str(tmp_path / "figure.png")!r}, write)
+"""
+    assert start(text).hears(signal.SIGTERM) == (143, "", "stopped by SIGTERM\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
 def test_the_sentence_says_what_is_on_the_disk_even_where_that_fails(start):
     code, _, err = start("tell(lambda: 'all is saved')\n" + READY + "time.sleep(60)").hears(signal.SIGINT)
     assert (code, err) == (130, "stopped by Ctrl-C: all is saved\n")

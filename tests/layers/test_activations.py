@@ -111,6 +111,8 @@ def test_a_softmax_raises_one_output_at_the_cost_of_all_others():
     np.testing.assert_allclose(y, [1 / 4, 3 / 4], rtol=1e-6)
     _, dx = softmax().backward((), residuals, jnp.array([1.0, 0.0]))
     np.testing.assert_allclose(dx, [3 / 16, -3 / 16], rtol=1e-6)
+    with pytest.raises(BadInput, match="a softmax takes an axis of numbers to share one out: the input is one number"):
+        softmax().init(jax.random.key(0), ())
 
 
 def test_one_half_of_a_swiglu_opens_the_other():

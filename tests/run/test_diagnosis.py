@@ -250,8 +250,8 @@ def test_what_is_not_of_the_layers_is_named_too():
     assert locate_in(**rest) == ("parameter", 2)
     rest["after"] = bad._replace(opt_state=without_opt_state.opt_state)
     assert locate_in(**rest) == ("optimizer state", None)
-    rest["grads"] = spoiled(spoiled(GOOD, 0), 2).params  # from the rule that trains, while the layers' own is good
-    assert locate_in(**rest) == ("gradient", 2)
+    rest["grads"] = spoiled(spoiled(spoiled(GOOD, 0), 2), 4).params  # from the rule that trains; the layers' is good
+    assert locate_in(**rest) == ("gradient", 4)
     rest["batch"] = (BATCH[0] * np.nan, BATCH[1])
     assert locate_in(**rest) == ("input", None)
     rest["before"] = bad

@@ -118,6 +118,15 @@ def test_nothing_is_guessed(change):
     assert said(change) == {}
 
 
+def test_an_order_is_only_told_of_small_numbers_that_are_the_same_ones():
+    right = 1e-6 * jax.random.normal(jax.random.key(0), (3, 3))
+    other = right[::-1] * (1 + 1e-3 * jnp.arange(9).reshape(3, 3))
+    at = [jp.Probe("a point", np.zeros((3, 3)), np.ones(1))]
+    for candidate, expected in ((right[::-1], ("it is in another order along axis 0: reversed",)), (other, None)):
+        told = name_relations(lambda p, b: (1e-6, right), lambda p, b, given=candidate: (1e-6, given), at)
+        assert told.get("all") == expected
+
+
 def test_one_number_alone_proves_no_factor():
     reference = lambda params, batch: (params**3, 3 * params**2)  # noqa: E731
     candidate = lambda params, batch: (params**3, params**2)  # noqa: E731
