@@ -71,7 +71,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
 
 def remove_half_written() -> None:
-    """Removes the files that `write_atomically` is just writing, for a process that ends without unwinding its stack."""
+    """Removes what `write_atomically` is just writing, for a process that ends without unwinding its stack."""
     for path in list(_half_written):
         path.unlink(missing_ok=True)
 
