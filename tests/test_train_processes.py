@@ -87,13 +87,13 @@ def furthest(folder: Path, reference: Path) -> float:
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
 
 
-def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path):
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)])
+def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path, processes, devices):
     """By autodiff, whose gradient JAX derives from the placed program; `test_placement.py` has both.
 
     42 steps in float64, in which sums of 100 terms are taken in another order: 1e-15 each, so 1e-12 is a lot.
     """
-    layouts = {(1, 1): "1", (2, 2): "all", (4, 1): "all"}
-    for (processes, devices), option in layouts.items():
+    for processes, devices, option in ((1, 1, "1"), (processes, devices, "all")):
         out = tmp_path / f"{processes}-{devices}"
         options = [*SETTING, "--epochs", "3", "--out", str(out), "--devices", option]
         found = ended(start(processes, *options, devices=devices))

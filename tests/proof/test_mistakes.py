@@ -86,9 +86,10 @@ def at_home(mistake):
     return [make_case_once(mistake.home)]
 
 
-# Every eighth: most of the time goes into compiling operations that no other mistake has.
+# Every sixteenth: most of the time goes into compiling operations that no other mistake has. `test_planted_bugs.py` has
+# others, in a smaller network.
 def test_mistakes_are_caught_by_their_leaves_in_the_network_that_they_are_made_in():
-    assert_every_mistake_is_caught_by_its_leaves(MISTAKES[::8], at_home)
+    assert_every_mistake_is_caught_by_its_leaves(MISTAKES[4::16], at_home)
 
 
 @pytest.mark.slow
