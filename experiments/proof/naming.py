@@ -21,6 +21,7 @@ from jaxprop.gradients import ValueAndGrad
 from jaxprop.networks import Activation
 from jaxprop.verify.comparison import on_host
 from jaxprop.verify.naming import has_digits, name_relations
+from jaxprop.verify.suite import random_point
 from proof.mistakes import ACTIVATIONS, AVERAGE, COST, DENSE, MISTAKES, WALK, Mistake
 from proof.mutants import together
 
@@ -56,11 +57,14 @@ def naming_for(
     it at every point. What the mistakes give is kept, for the next candidate.
 
     network: as `jp.mlp` makes them. Of a network of other layers no mistakes are known, and nothing is named.
-    probes: where to compare; by default those of `jp.probes_for(network, cost, quick=True)`.
+    probes: where to compare; by default those of `jp.probes_for(network, cost, quick=True)`, whose batches are all odd,
+        and one of four examples.
     """
     if not is_mlp(network):
         return lambda candidate: ()
-    probes = jp.probes_for(network, cost, quick=True) if probes is None else probes
+    if probes is None:
+        even = jp.Probe("four examples", *random_point(network, np.random.RandomState(2), 4, cost=cost))
+        probes = (*jp.probes_for(network, cost, quick=True), even)
     by_jax, cost_by_jax = differentiated_by_jax(network, cost)
     right = jax.jit(jp.autodiff(network, cost))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
