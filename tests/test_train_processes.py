@@ -93,16 +93,16 @@ def test_the_same_mini_batches_and_parameters_in_any_layout(start, tmp_path, pro
 
     42 steps in float64, in which sums of 100 terms are taken in another order: 1e-15 each, so 1e-12 is a lot.
     """
-    for processes, devices, option in ((1, 1, "1"), (processes, devices, "all")):
-        out = tmp_path / f"{processes}-{devices}"
+    for n, each, option in ((1, 1, "1"), (processes, devices, "all")):
+        out = tmp_path / f"{n}-{each}"
         options = [*SETTING, "--epochs", "3", "--out", str(out), "--devices", option]
-        found = ended(start(processes, *options, devices=devices))
+        found = ended(start(n, *options, devices=each))
         assert all(code == 0 for code, _, _ in found), found
         speaks = ["classified correctly" in said for _, said, _ in found]
-        assert speaks == [True] + [False] * (processes - 1), "one speaks"
+        assert speaks == [True] + [False] * (n - 1), "one speaks"
         assert furthest(the_run(out), the_run(tmp_path / "1-1")) <= 1e-12
         assert len(list(out.iterdir())) == 1, "and one writes"
-        if processes == 2:
+        if n == 2:
             assert "4 devices of 2 processes share each mini-batch, 25 examples a device\n" in found[0][1]
 
 
