@@ -1,7 +1,7 @@
 """The time and the temporary memory of one gradient: manual backprop beside autodiff."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,37 +12,66 @@ from benchmarking.rounds import median_ratio
 from jaxprop.gradients import Batch
 from lab.common import progress
 from lab.figures import BEHIND_TEXT, BLUE, GREEN, ORANGE, new_figure, styled
+from lab.presets import PRESETS
 from lab.timing import compile_apart, interleave
 
-NETWORKS = ((784, 16, 16, 10), (784, 128, 64, 10), (784, 1024, 1024, 10))
+PERCEPTRONS = ((784, 16, 16, 10), (784, 128, 64, 10), (784, 1024, 1024, 10))
 BATCHES = (1, 100, 1000)
+OF_TODAY = 100  # examples in a batch of the networks of today
 GRADIENTS = {"backprop": jp.backprop, "autodiff": jp.autodiff}
 Row = dict[str, Any]
 
 
+class Case(NamedTuple):
+    """A network with the cost that its outputs are made for, and a batch."""
+
+    name: str
+    network: jp.Network
+    cost: jp.Cost
+    batch: Batch
+
+
 def measure(examples: jp.Examples, seed: int, smoke: bool) -> list[Row]:
     """A row for each network and batch size."""
-    cases = [(sizes, n) for sizes in NETWORKS for n in BATCHES]
-    if smoke:
-        cases = cases[:2]
+    cases = [perceptron(sizes, examples, n) for sizes in PERCEPTRONS for n in BATCHES]
+    cases = [*cases[:2], *of_today(examples)[:1]] if smoke else [*cases, *of_today(examples)]
     rows = []
     with progress(len(cases)) as report:
-        for sizes, n in cases:
-            batch = jp.as_batch(examples.images[:n], examples.labels[:n])
-            row = compare(sizes, batch, seed, repeats=3 if smoke else 15)
+        for case in cases:
+            row = compare(case, seed, repeats=3 if smoke else 15)
             rows.append(row)
-            report(f"{row['network']}, batch of {n:,}: backprop takes {row['time_ratio']:.2f} of autodiff's time")
+            n = row["batch_size"]
+            report(f"{case.name}, batch of {n:,}: backprop takes {row['time_ratio']:.2f} of autodiff's time")
     return rows
 
 
-def compare(sizes: tuple[int, ...], batch: Batch, seed: int, repeats: int) -> Row:
+def perceptron(sizes: tuple[int, ...], examples: jp.Examples, n: int) -> Case:
+    batch = jp.as_batch(examples.images[:n], examples.labels[:n])
+    return Case("-".join(map(str, sizes)), jp.mlp(sizes), jp.squared_error, batch)
+
+
+def of_today(examples: jp.Examples) -> list[Case]:
+    """The networks that `train.py` knows by a name; two that read a picture row by row; and one that draws digits."""
+    images = np.asarray(examples.images[:OF_TODAY], np.float32).reshape(-1, 28, 28, 1) / 255
+    labels = np.asarray(examples.labels[: len(images)])
+    cases = [Case(name, preset.make(), preset.cost, (images, labels)) for name, preset in PRESETS.items()]
+    for name, layer in (("rnn", jp.rnn(64)), ("lstm", jp.lstm(64))):
+        network = jp.Network((layer, jp.last(), jp.dense(10)), (28, 28))
+        cases.append(Case(name, network, jp.softmax_cross_entropy, (images[..., 0], labels)))
+    # As many tokens as an image of 8 x 8 has pixels, of 17 levels and 10 classes, as in draw_digits.py.
+    tokens, following = np.random.RandomState(0).randint(17, size=(2, len(images), 64))
+    cases.append(Case("transformer", jp.transformer(27, 64, 17), jp.softmax_cross_entropy, (tokens, following)))
+    return cases
+
+
+def compare(case: Case, seed: int, repeats: int) -> Row:
     """One gradient of one batch by each of the two, both compiled.
 
     A small gradient is called some hundred times for one time, called from Python as its users would.
     """
-    network = jp.mlp(sizes)
+    _, network, cost, batch = case
     params = network.init(jax.random.key(seed))
-    compiled = {name: compile_apart(make(network, jp.squared_error), params, batch) for name, make in GRADIENTS.items()}
+    compiled = {name: compile_apart(make(network, cost), params, batch) for name, make in GRADIENTS.items()}
     often = calls_in(0.005, lambda: compiled["autodiff"][0](params, batch))
 
     def repeatedly(gradient: Any) -> Callable[[], Any]:
@@ -51,8 +80,8 @@ def compare(sizes: tuple[int, ...], batch: Batch, seed: int, repeats: int) -> Ro
     seconds = interleave({name: repeatedly(gradient) for name, (gradient, _) in compiled.items()}, repeats)
     memory = {name: temporary_bytes(gradient) for name, (gradient, _) in compiled.items()}
     return {
-        "network": "-".join(map(str, sizes)),
-        "batch_size": len(batch[0]),
+        "network": case.name,
+        "batch_size": len(batch[1]),
         "time_ratio": median_ratio(seconds["backprop"], seconds["autodiff"]),
         "memory_ratio": max(1, memory["backprop"]) / max(1, memory["autodiff"]),  # a byte stands for none
         **{f"{name}_seconds": float(np.median(times)) / often for name, times in seconds.items()},
@@ -75,14 +104,18 @@ def calls_in(budget: float, call: Callable[[], Any]) -> int:
 @styled
 def ratios_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Time and temporary memory of backprop over those of autodiff."""
-    figure = new_figure(11, 4.8)
+    figure = new_figure(15, 5)
     networks = list(dict.fromkeys(row["network"] for row in rows))
     batches = list(dict.fromkeys(row["batch_size"] for row in rows))
     titles = {"time": "Time of one gradient", "memory": "Temporary memory of one gradient (XLA)"}
     for axes, (quantity, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
-        for i, (n, colour) in enumerate(zip(batches, (BLUE, ORANGE, GREEN), strict=False)):
+        for n, colour in zip(batches, (BLUE, ORANGE, GREEN), strict=False):
             ratios = {row["network"]: row[f"{quantity}_ratio"] for row in rows if row["batch_size"] == n}
-            places = [networks.index(network) + 0.27 * (i - (len(batches) - 1) / 2) for network in ratios]
+            of_each = {network: [row["batch_size"] for row in rows if row["network"] == network] for network in ratios}
+            places = [
+                networks.index(network) + 0.27 * (sizes.index(n) - (len(sizes) - 1) / 2)
+                for network, sizes in of_each.items()
+            ]
             axes.bar(places, list(ratios.values()), width=0.25, color=colour, label=f"batch of {n:,}")
             for x, ratio in zip(places, ratios.values(), strict=True):
                 axes.annotate(
@@ -96,7 +129,8 @@ def ratios_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     bbox=BEHIND_TEXT,
                 )
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        axes.set(xticks=range(len(networks)), xticklabels=networks, title=title)
+        axes.set(xticks=range(len(networks)), title=title)
+        axes.set_xticklabels([name.replace("784-", "784-\n", 1) for name in networks], fontsize=9)
     time = max(row["time_ratio"] for row in rows)
     memory = max(row["memory_ratio"] for row in rows)
     figure.axes[0].set(ylabel="backprop / autodiff", ylim=(0, 1.25 * max(1, time, memory)))

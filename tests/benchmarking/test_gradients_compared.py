@@ -11,9 +11,9 @@ EXAMPLES = jp.Examples(RNG.integers(0, 256, (300, 28, 28), np.uint8), RNG.intege
 
 
 def test_both_gradients_are_compared_in_time_and_in_temporary_memory():
-    batch = jp.as_batch(EXAMPLES.images[:20], EXAMPLES.labels[:20])
-    row = gradients_compared.compare((784, 16, 10), batch, seed=0, repeats=2)
-    network = jp.mlp((784, 16, 10))
+    case = gradients_compared.perceptron((784, 16, 10), EXAMPLES, 20)
+    row = gradients_compared.compare(case, seed=0, repeats=2)
+    _, network, _, batch = case
     for name, make in (("backprop", jp.backprop), ("autodiff", jp.autodiff)):
         compiled = jax.jit(make(network, jp.squared_error)).lower(network.init(jax.random.key(0)), batch).compile()
         memory = compiled.memory_analysis()
@@ -21,3 +21,10 @@ def test_both_gradients_are_compared_in_time_and_in_temporary_memory():
         assert row[f"{name}_temporary_bytes"] == memory.temp_size_in_bytes
         assert row[f"{name}_seconds"] > 0
     assert row["memory_ratio"] == row["backprop_temporary_bytes"] / row["autodiff_temporary_bytes"]
+
+
+def test_networks_of_today_get_batches_that_they_take():
+    for name, network, cost, batch in gradients_compared.of_today(EXAMPLES):
+        cost, _ = jax.eval_shape(jp.backprop(network, cost), network.params_like, batch)
+        assert cost.shape == (), name
+        assert len(batch[0]) == len(batch[1]) == gradients_compared.OF_TODAY, name
