@@ -196,7 +196,7 @@ def _leave() -> None:
     # Where the main thread is inside compiled code for longer than its second, it removes nothing. Looked up and not
     # imported, since an import could be what is going on.
     files = sys.modules.get("jaxprop.files")
-    if hasattr(files, "remove_half_written"):
+    if files is not None and hasattr(files, "remove_half_written"):
         files.remove_half_written()
     os._exit(_ending)
 
