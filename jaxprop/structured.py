@@ -117,7 +117,7 @@ class Correlation:
             (low, high - unreached) for (low, high), unreached in zip(self.padding, self._unreached(), strict=True)
         ]
         layout = ("CHWN", "IHWO", "HWNC")
-        kind = jnp.promote_types(self.x.dtype, self.dy.dtype)
+        kind = jnp.result_type(self.x, self.dy)
         return lax.conv_general_dilated(
             self.x.astype(kind),
             self.dy.astype(kind),

@@ -84,7 +84,7 @@ def conv2d(
         if x.ndim != 3 or x.shape[2] != params.W.shape[2]:
             wanted = f"(height, width, {params.W.shape[2]})"
             raise BadInput(f"an input has shape {x.shape}: the weights of this convolution expect {wanted}")
-        kind = jnp.promote_types(x.dtype, params.W.dtype)
+        kind = jnp.result_type(x, params.W)
         y = lax.conv_general_dilated(
             x[None].astype(kind), params.W.astype(kind), step, pads(*x.shape[:2]), dimension_numbers=_LAYOUT
         )[0]
@@ -101,7 +101,7 @@ def conv2d(
             (k - 1 - low, n + low - s * (windows - 1) - 1)
             for k, s, n, (low, _), windows in zip(size, step, x.shape[:2], around, dy.shape[:2], strict=True)
         ]
-        kind = jnp.promote_types(dy.dtype, params.W.dtype)
+        kind = jnp.result_type(dy, params.W)
         turned = jnp.swapaxes(params.W[::-1, ::-1], 2, 3).astype(kind)
         dx = lax.conv_general_dilated(
             dy[None].astype(kind), turned, (1, 1), back, lhs_dilation=step, dimension_numbers=_LAYOUT
