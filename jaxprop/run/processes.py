@@ -116,10 +116,12 @@ def until_all_agree() -> Iterator[None]:
 def _facts_of(client: Any, room: str, process: int, within: float) -> dict[str, Any]:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
+        # Looked up before the facts: who has trouble after this meeting has left its facts here first.
+        trouble = client.key_value_dir_get(f"{_TROUBLE}/")
         for place, text in client.key_value_dir_get(f"{room}/"):
             if place == f"{room}/{process}":
                 return json.loads(text)
-        for place, text in client.key_value_dir_get(f"{_TROUBLE}/"):
+        for place, text in trouble:
             raise BadInput(f"process {place.rpartition('/')[2]} cannot take part: {text}")
         time.sleep(0.02)
     raise LostProcess(f"process {process} has not said within {within:g} seconds what it is about to do")

@@ -183,6 +183,21 @@ def test_what_ends_one_process_is_told_to_the_others_at_their_next_agreement(sto
         agree(FACTS)
 
 
+def test_trouble_that_another_has_after_a_meeting_is_no_matter_of_that_meeting(store, monkeypatch):
+    """Even where both its facts and its trouble come while this process is looking."""
+
+    def look(folder):
+        found = Store.key_value_dir_get(store, folder)
+        store.update({f"jaxprop/facts/0/{process}": json.dumps(FACTS) for process in (0, 2)})
+        store["jaxprop/trouble/2"] = "batch_size is 99"
+        return found
+
+    monkeypatch.setattr(store, "key_value_dir_get", look, raising=False)
+    agree(FACTS)
+    with pytest.raises(BadInput, match="process 2 cannot take part: batch_size is 99"):
+        agree(FACTS)
+
+
 def test_a_process_alone_agrees_with_itself_and_tells_nobody():
     agree({"--seed": 0})
     with pytest.raises(BadInput, match="damaged"), until_all_agree():
