@@ -9,7 +9,9 @@ from jaxprop.networks import Activation
 BY_ACTIVATION: dict[Activation, float] = {"sigmoid": 2.0, "relu": 0.25, "tanh": 0.25, "identity": 0.12}
 WITHOUT_HIDDEN_LAYERS = 0.25
 MOMENTUM = 1 / 25  # of the rate of plain SGD
-BY_OPTIMIZER = {"sgd": 0.1, "momentum": 0.02, "adam": 0.002}  # of convolutions under cross-entropy, at any width
+# Of convolutions under cross-entropy. Adam's reads MNIST (see benchmarking/README.md); the other two were not compared
+# with others.
+BY_OPTIMIZER = {"sgd": 0.1, "momentum": 0.02, "adam": 0.002}
 ADAM = 0.003  # its steps have a length of their own, whatever the gradient's
 
 
