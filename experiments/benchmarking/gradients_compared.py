@@ -103,38 +103,32 @@ def calls_in(budget: float, call: Callable[[], Any]) -> int:
 
 @styled
 def ratios_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Time and temporary memory of backprop over those of autodiff."""
-    figure = new_figure(15, 5)
-    networks = list(dict.fromkeys(row["network"] for row in rows))
+    """Time and temporary memory of backprop over those of autodiff: a bar for each network and batch size."""
+    figure = new_figure(11, 1.6 + 0.32 * len(rows))
     batches = list(dict.fromkeys(row["batch_size"] for row in rows))
+    colours = dict(zip(batches, (BLUE, ORANGE, GREEN), strict=False))
     titles = {"time": "Time of one gradient", "memory": "Temporary memory of one gradient (XLA)"}
     for axes, (quantity, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
-        for n, colour in zip(batches, (BLUE, ORANGE, GREEN), strict=False):
-            ratios = {row["network"]: row[f"{quantity}_ratio"] for row in rows if row["batch_size"] == n}
-            of_each = {network: [row["batch_size"] for row in rows if row["network"] == network] for network in ratios}
-            places = [
-                networks.index(network) + 0.27 * (sizes.index(n) - (len(sizes) - 1) / 2)
-                for network, sizes in of_each.items()
-            ]
-            axes.bar(places, list(ratios.values()), width=0.25, color=colour, label=f"batch of {n:,}")
-            for x, ratio in zip(places, ratios.values(), strict=True):
-                axes.annotate(
-                    f"{ratio:.2f}",
-                    (x, ratio),
-                    xytext=(0, 3),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom",
-                    fontsize=9,
-                    bbox=BEHIND_TEXT,
-                )
-        axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        axes.set(xticks=range(len(networks)), title=title)
-        axes.set_xticklabels([name.replace("784-", "784-\n", 1) for name in networks], fontsize=9)
+        ratios = [row[f"{quantity}_ratio"] for row in rows]
+        axes.barh(range(len(rows)), ratios, color=[colours[row["batch_size"]] for row in rows])
+        for place, ratio in enumerate(ratios):
+            axes.annotate(
+                f"{ratio:.2f}",
+                (ratio, place),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                bbox=BEHIND_TEXT,
+            )
+        axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
+        axes.set(title=title, xlabel="backprop / autodiff", xlim=(0, 1.15 * max(1, *ratios)))
+        axes.grid(False)
+    names = [f"{row['network']}, batch of {row['batch_size']:,}" for row in rows]
+    figure.axes[0].set(yticks=range(len(rows)), yticklabels=names)
+    figure.axes[0].invert_yaxis()  # shared, so both begin at the top
     time = max(row["time_ratio"] for row in rows)
     memory = max(row["memory_ratio"] for row in rows)
-    figure.axes[0].set(ylabel="backprop / autodiff", ylim=(0, 1.25 * max(1, time, memory)))
-    figure.axes[0].legend(ncols=3, loc="upper left")
     title = f"Manual backprop: at most {time:.2f} of autodiff's time and {memory:.2f} of its memory"
     figure.suptitle(title, ha="left", x=0.01)
     return figure
