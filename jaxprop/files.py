@@ -34,6 +34,9 @@ except ImportError:  # on Windows
     fcntl = None
 
 Arrays = dict[str, np.ndarray]
+_DEEPEST = (
+    100  # lists and objects of facts inside each other: far more than anybody writes, far less than Python's stack
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = "biufcSUmM"
 _SEAL = b"blake2b-256 "
@@ -49,6 +52,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
     Raises `BadInput` where the system refuses: no space, no permission, no such folder, a folder of that name.
     """
+    _check_name(path)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     _half_written.add(temporary)
@@ -95,6 +99,7 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Such a thing is not even opened: that could wait for ever, or do something.
     """
+    _check_name(path)
     try:
         _check_regular(path, os.stat(path).st_mode)
         with open(path, "rb", opener=_at_once) as file:
@@ -104,6 +109,16 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise BadInput(f"cannot read {path}: {why(error)}; name a file that exists and can be read") from error
     except MemoryError as error:
         raise BadInput(f"cannot read {path}: it is larger than the memory of this computer; name another") from error
+
+
+def _check_name(path: str | os.PathLike[str]) -> None:
+    """Raises `BadInput` for what no file can be called, of which the system does not even hear."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise BadInput(f"{os.fspath(path)!r} holds a character that no name of a file can have: choose another name")
 
 
 def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
@@ -126,6 +141,7 @@ def only_one(folder: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises `BadInput` where another process is in such a block.
     """
+    _check_name(folder)
     path = Path(folder) / "lock"
     try:
         file = open(path, "ab")  # noqa: SIM115 - to write, without which a network's file system gives no lock
@@ -147,6 +163,7 @@ def make_folder(path: str | os.PathLike[str], parents: bool = True) -> None:
 
     Without `parents`, a folder in which this one lies must be there.
     """
+    _check_name(path)
     try:
         Path(path).mkdir(parents=parents, exist_ok=True)
     except OSError as error:
@@ -185,8 +202,10 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], 
     """Writes named arrays, and facts about them that JSON can hold. The same content gives the same bytes.
 
     Raises `BadInput` for an array of a type that is not NumPy's own or no plain one (objects, records, bfloat16), for a
-    name that is empty, unprintable or "about", and where the file cannot be written; nothing is written then.
+    name that is empty, unprintable or "about", for facts that are not finite or more than 100 deep inside each other,
+    and where the file cannot be written; nothing is written then.
     """
+    _check_facts(about)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(arrays):
@@ -240,7 +259,8 @@ def _read_archive(archive: zipfile.ZipFile) -> tuple[Arrays, dict[str, Any]]:
         if name in arrays or (name == "about" and about is not None):
             raise ValueError(f"{member.filename!r} is there twice")
         if member.filename == "about":
-            about = json.loads(archive.read(member))
+            about = json.loads(archive.read(member), object_pairs_hook=_once_each)
+            _check_facts(about)
         elif member.filename.endswith(".npy"):
             arrays[name] = _read_array(archive, member)
         else:
@@ -258,8 +278,10 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         if version not in read_header:
             raise ValueError(f"{member.filename!r} has a header of version {version}")
         shape, in_columns, dtype = read_header[version](file)
-        if dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded, they are pickles")
+        _check_array(member.filename.removesuffix(".npy"), dtype)  # objects, which would be pickles, come no further
+        # Of a negative length and items of no bytes, NumPy makes an end of the whole process.
+        if any(isinstance(n, bool) or n < 0 for n in shape):
+            raise ValueError(f"{member.filename!r} has the shape {shape}")
         content = bytearray(file.read())
     announced = math.prod(shape) * dtype.itemsize
     if announced != len(content):
@@ -281,8 +303,26 @@ def _check_array(name: str, dtype: np.dtype) -> None:
     if not name or not name.isprintable() or name == "about":
         raise BadInput(f'an array is named {name!r}: expected a printable name other than "about"')
     # NumPy writes a type that another package made, such as bfloat16, as nameless bytes.
-    if dtype.isbuiltin == 2 or dtype.kind not in _KINDS:
+    if dtype.isbuiltin == 2 or dtype.kind not in _KINDS or dtype.itemsize == 0:
         raise BadInput(f"array {name!r} is {dtype}: expected numbers, booleans, text or dates of NumPy's own types")
+
+
+def _check_facts(value: Any, deeper: int = _DEEPEST) -> None:
+    """Raises `BadInput` for a NaN, an infinity, and for what is too deep for whoever walks through it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"a fact is {value}: expected finite numbers, which alone JSON knows")
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if inside and not deeper:
+        raise BadInput(f"the facts are more than {_DEEPEST} lists and objects deep: expected fewer inside each other")
+    for one in inside:
+        _check_facts(one, deeper - 1)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a fact is there twice")
+    return found
 
 
 def _what_is_wrong(data: bytes) -> str:

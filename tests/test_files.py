@@ -454,19 +454,40 @@ class Harm:
 
 FOUR_TERABYTES = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,)}"
 WRONG_MEMBERS = {
-    "a pickle": ({"about": b"{}", "x.npy": as_npy(np.array([Harm()], object))}, "Object arrays cannot be loaded"),
+    "a pickle": ({"about": b"{}", "x.npy": as_npy(np.array([Harm()], object))}, "array 'x' is object: expected"),
     "4 TB announced": (
         {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES, b"1234")},
         "'x.npy' announces 4,000,000,000,000 bytes and has 4",
     ),
     "fewer than nothing": (
         {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES.replace("1000000000000", "-1"), b"1234")},
-        "'x.npy' announces -4 bytes and has 4",
+        r"'x.npy' has the shape \(-1,\)",
     ),
+    "fewer than nothing, twice": (
+        {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES.replace("1000000000000,", "-1, -1"), b"1234")},
+        r"'x.npy' has the shape \(-1, -1\)",
+    ),
+    "a truth value as a length": (
+        {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES.replace("1000000000000", "True"), b"1234")},
+        r"'x.npy' has the shape \(True,\)",
+    ),
+    "items of no bytes": (
+        {"about": b"{}", "x.npy": with_header(FOUR_TERABYTES.replace("<f4", "<U0"))},
+        "array 'x' is <U0: expected",
+    ),
+    "records": (
+        {"about": b"{}", "x.npy": as_npy(np.zeros(1, [("a", "f4")]))},
+        r"array 'x' is \[\('a', '<f4'\)\]: expected",
+    ),
+    "a name of two lines": ({"about": b"{}", "\n.npy": as_npy(np.zeros(1))}, r"an array is named '\\n'"),
     "more bytes than announced": (
         {"about": b"{}", "x.npy": as_npy(np.zeros(3)) + b"?"},
         "'x.npy' announces 24 bytes and has 25",
     ),
+    "a fact twice": ({"about": b'{"a": {"b": 1, "b": 2}}'}, "a fact is there twice"),
+    "no number": ({"about": b'{"a": [NaN]}'}, "a fact is nan: expected finite numbers"),
+    "a number larger than any": ({"about": b'{"a": 1e999}'}, "a fact is inf: expected finite numbers"),
+    "200 brackets": ({"about": b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"}, "the facts are more than 100 lists"),
     "100,000 brackets": ({"about": b"[" * 100_000}, "maximum recursion depth exceeded"),
     "100,000 brackets in a header": ({"about": b"{}", "x.npy": with_header("(" * 60_000)}, "Header info length"),
     "5,000 brackets in a header": ({"about": b"{}", "x.npy": with_header("(" * 5_000)}, ""),
@@ -533,6 +554,45 @@ def test_an_array_that_numpy_cannot_write_is_refused_and_nothing_is_written(tmp_
     with pytest.raises(BadInput, match=f"array 'x' is {dtype}.*: expected numbers, booleans, text or dates"):
         save_arrays(tmp_path / "x.npz", {"x": array}, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_an_array_in_columns_comes_back_with_its_values(tmp_path):
+    array = np.asarray(np.arange(6.0).reshape(2, 3), order="F")
+    loaded, _ = load_arrays(sealed(tmp_path / "x.npz", [("about", b"{}"), ("x.npy", as_npy(array))]))
+    assert (loaded["x"] == array).all()
+
+
+@pytest.mark.parametrize(("fact", "reason"), [(float("nan"), "a fact is nan"), (-float("inf"), "a fact is -inf")])
+def test_a_number_that_json_does_not_know_is_refused_and_nothing_is_written(tmp_path, fact, reason):
+    with pytest.raises(BadInput, match=f"{reason}: expected finite numbers"):
+        save_arrays(tmp_path / "x.npz", {}, {"a": [fact]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_facts_are_as_deep_as_a_file_can_give_back(tmp_path):
+    def nested(depth: int) -> dict:
+        return {"a": 1} if depth == 1 else {"a": nested(depth - 1)}
+
+    save_arrays(tmp_path / "x.npz", {}, nested(100))
+    assert load_arrays(tmp_path / "x.npz") == ({}, nested(100))
+    with pytest.raises(BadInput, match="the facts are more than 100 lists and objects deep"):
+        save_arrays(tmp_path / "x.npz", {}, nested(101))
+
+
+@pytest.mark.parametrize("path", ["\0x", "x\0", "\ud800"])
+@pytest.mark.parametrize(
+    "door",
+    [
+        load_arrays,
+        read_bytes,
+        make_folder,
+        lambda path: only_one(path).__enter__(),
+        lambda path: write_atomically(path, lambda file: None),
+    ],
+)
+def test_what_no_file_can_be_called_is_one_sentence(door, path):
+    with pytest.raises(BadInput, match=r"^'.*' holds a character that no name of a file can have"):
+        door(path)
 
 
 @pytest.mark.parametrize("name", ["", "about", "a\0b", "a\nb", "\ud800"])
