@@ -42,22 +42,24 @@ from jaxprop.run.parameters import SAVED_TYPES
 from jaxprop.run.placement import make_mesh
 from jaxprop.run.processes import agree, join, largest, leads, together, until_all_agree
 from jaxprop.run.training_run import Row, Task, advance
-from lab.common import first_line, progress, run, settings
+from lab.common import first_line, progress, run
 from lab.presets import PRESETS, is_own
 from lab.signals import Stop, say_stopped, tell
 from lab.train_advice import said_of_rate, what_to_change
 from lab.train_options import (
     TrainOptions,
     check_length,
+    check_settings,
+    check_steps,
+    config_of,
     deciding,
-    epochs_and_rate,
     make_optimizer,
     options_before,
 )
 from lab.train_results import leave_results, report_diagnosis, save_figures
 from lab.train_seeds import Ending, train_many
 from lab.train_task import Problem, compile_task, pose
-from lab.user_code import absolute, checksum, file_name
+from lab.user_code import checksum
 
 
 def choose_devices(options: TrainOptions) -> tuple[Device, Mesh | None]:
@@ -210,13 +212,6 @@ def save_trained(path: Path, options: TrainOptions, problem: Problem, here: Chec
     jp.save_params(path, problem.network, here.state.params, dataset=options.dataset, **facts)
 
 
-def cost_name(options: TrainOptions) -> str | None:
-    """What the cost is called, wherever its file is; None for the squared error, which needs no name."""
-    if options.cost is None and options.network in PRESETS:
-        return PRESETS[options.network].cost_name
-    return file_name(options.cost)
-
-
 def what_decides(config: dict[str, Any]) -> dict[str, Any]:
     """All that processes which train one network need to have in common, before any of them has looked at the data."""
     options = {f"--{name.replace('_', '-')}": value for name, value in deciding(config).items() if name != "out"}
@@ -237,12 +232,8 @@ def saved(folder: Path, total: int) -> str:
 
 def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
     """One run from its seed, or on from where it stands. lines: as for `train`."""
-    epochs, rate = epochs_and_rate(options)
-    network = absolute(options.network) if is_own(options.network) else options.network
-    own = {"network": network, "cost": absolute(options.cost), "cost_name": cost_name(options)}
-    init = {"init": str(options.init.resolve()) if options.init else None}
-    config = {**settings(options), **own, **init, "epochs": epochs, "learning_rate": rate}
-    found = newest_checkpoint(options.resume) if options.resume else None
+    config = config_of(options)
+    found = newest_checkpoint(options.resume, check_settings) if options.resume else None
     if found:
         check_unchanged(found, deciding(config))
         check_length(found, config)
@@ -257,8 +248,10 @@ def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
             if options.resume:
                 if leads():
                     until_the_end.enter_context(only_one(options.resume))
-                found = newest_checkpoint(options.resume)  # read when nobody else writes there any more
-                here = go_on(found, here, jp.steps_per_epoch(len(problem.train.labels), options.batch_size))
+                steps = jp.steps_per_epoch(len(problem.train.labels), options.batch_size)
+                # Read when nobody else writes there any more.
+                found = newest_checkpoint(options.resume, partial(check_steps, steps=steps))
+                here = go_on(found, here, steps)
             agree(
                 {
                     "the checksum of the examples": here.config["examples"],
@@ -270,6 +263,7 @@ def train_once(options: TrainOptions, lines: int | None = None) -> Ending:
         task = compile_task(options, problem, optimizer, here, mesh)
         compile_seconds = time.perf_counter() - started
         print(f"{jp.count_parameters(here.state.params):,} parameters; compiled in {compile_seconds:.2f} s", flush=True)
+        rate = config["learning_rate"]
         print(f"learning rate {rate:g}{said_of_rate(options, rate)}", flush=True)
         with Stop() as stop:
             folder = until_the_end.enter_context(run_folder(options, here, found))

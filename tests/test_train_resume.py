@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,7 +24,7 @@ from jaxprop.run import training_run
 from jaxprop.run.checkpoints import newest_checkpoint
 from lab import signals
 from lab.common import run
-from lab.train_options import TrainOptions, options_before
+from lab.train_options import TrainOptions, check_settings, check_steps, options_before
 
 # Small, and with everything that a state can hold: two moments, a count, and a rate that depends on it.
 SETTING = ["--hidden", "5", "--optimizer", "adam", "--schedule", "cosine", "--no-figures", "--batch-size", "200"]
@@ -227,6 +228,80 @@ def test_a_checkpoint_that_is_of_no_run_of_this_script_is_refused(copy, capsys):
         save_arrays(path, arrays, {**about, "config": {"hidden": [5]}})
     assert call("--resume", str(copy)) == 2
     assert "has no 'archives' in its settings: it is of no run of train.py\n" in capsys.readouterr().err
+
+
+REMOVED = object()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, REMOVED) for name in ("hidden", "batch_size", "epochs", "learning_rate", "optimizer", "seed")),
+        *((name, None) for name in ("hidden", "epochs", "learning_rate", "schedule", "figures")),
+        *(("hidden", value) for value in (5, "55", [5.0], ["5"], [True], [[5]], {"0": 5})),
+        *(("epochs", value) for value in ("8", 0, -1, 8.0, True, [8])),
+        *(("learning_rate", value) for value in ("0.003", -1, [0.003], 10**400)),
+        *(("optimizer", value) for value in ("adagrad", 3, ["adam"])),
+        *(("archives", value) for value in (3, ["somewhere"])),
+        *(("out", value) for value in (None, 3)),
+        *(("devices", value) for value in (1.0, True, "none")),
+        *(("seeds", value) for value in ("0-7", 3)),
+        *(("figures", value) for value in (1, "yes")),
+        *(("network", value) for value in (5, ["mlp"])),
+        *((name, value) for name in ("layers", "dtype", "examples") for value in (REMOVED, 3)),
+        *(("seed", value) for value in (-1, 2**32, "0")),
+    ],
+)
+def test_settings_that_no_run_has_make_the_older_checkpoint_the_one_to_go_on_from(copy, name, value):
+    """Though they are under a right checksum."""
+    newest = newest_checkpoint(copy, check_settings).path
+    arrays, about = load_arrays(newest)
+    about["config"][name] = value
+    if value is REMOVED:
+        del about["config"][name]
+    save_arrays(newest, arrays, about)
+    found = newest_checkpoint(copy, check_settings)
+    assert found.path.name == "step-14.npz"
+    (reason,) = found.passed_over
+    assert reason.startswith(f"{newest}: ")
+    assert name in reason.replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: rows.pop(), "it has 1 rows: expected 2 after 17 steps, of which 7 make one"),
+        (lambda rows: rows.append({**rows[1], "epoch": 3}), "it has 3 rows: expected 2 after 17 steps, of which 7"),
+        (lambda rows: rows.reverse(), "row 1 is {'epoch': 2"),
+        (lambda rows: rows[1].pop("test_cost"), "row 2 is {'epoch': 2"),
+        (lambda rows: rows[1].update(other=1), "row 2 is {'epoch': 2"),
+    ],
+)
+def test_rows_that_are_not_those_of_the_epochs_done_make_the_older_checkpoint_the_one_to_go_on_from(
+    copy, change, reason
+):
+    newest = newest_checkpoint(copy).path
+    arrays, about = load_arrays(newest)
+    change(about["rows"])
+    save_arrays(newest, arrays, about)
+    found = newest_checkpoint(copy, partial(check_steps, steps=7))
+    assert found.path.name == "step-14.npz"
+    assert found.passed_over[0].startswith(f"{newest}: {reason}")
+
+
+def test_wrong_settings_under_a_right_checksum_are_said_and_cost_the_steps_since_the_older_checkpoint(
+    copy, uninterrupted, capsys
+):
+    newest = newest_checkpoint(copy).path
+    arrays, about = load_arrays(newest)
+    save_arrays(newest, arrays, {**about, "config": {**about["config"], "batch_size": "200"}})
+    assert call("--resume", str(copy)) == 0
+    captured = capsys.readouterr()
+    note = f"note: a newer checkpoint is passed over: {newest}: 'batch_size' of its settings is '200': it is of no run "
+    assert captured.err.startswith(note)
+    assert captured.err.count("\n") == 1
+    assert "goes on after step 14\n" in captured.out
+    assert same_end(copy, uninterrupted)
 
 
 def test_a_run_that_another_process_trains_is_refused(copy, capsys):

@@ -1,9 +1,11 @@
 """The options of `train.py`, and what follows from them alone."""
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from reprlib import repr as shortly  # whatever somebody wrote there, in a sentence that can be read
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import optax
 import tyro
@@ -11,9 +13,11 @@ import tyro
 from jaxprop.errors import BadInput
 from jaxprop.networks import Activation
 from jaxprop.run.checkpoints import Found, newest_checkpoint
-from lab.common import Options
+from jaxprop.run.training_run import check_rows
+from lab.common import Options, settings
 from lab.learning_rates import default_rate, rate_of_logits
-from lab.presets import MLP, PRESETS
+from lab.presets import MLP, PRESETS, is_own
+from lab.user_code import absolute, file_name
 
 # Options that decide none of the numbers: a run that goes on may have others than it had.
 HARMLESS = {
@@ -95,14 +99,85 @@ def options_before(options: TrainOptions) -> TrainOptions | None:
     """The options of the run that these go on with."""
     if options.resume is None:
         return None
-    found = newest_checkpoint(options.resume)
+    found = newest_checkpoint(options.resume, check_settings)
+    return replace(_options_of(found), resume=options.resume)
+
+
+def config_of(options: TrainOptions) -> dict[str, Any]:
+    """The settings of one run, as its checkpoints hold them: whatever has a default that depends on others has a value.
+
+    Raises `BadInput` on a value that makes no sense.
+    """
+    epochs, rate = epochs_and_rate(options)
+    network = absolute(options.network) if is_own(options.network) else options.network
+    own = {"network": network, "cost": absolute(options.cost), "cost_name": cost_name(options)}
+    init = {"init": str(options.init.resolve()) if options.init else None}
+    return {**settings(options), **own, **init, "epochs": epochs, "learning_rate": rate}
+
+
+def cost_name(options: TrainOptions) -> str | None:
+    """What the cost is called, wherever its file is; None for the squared error, which needs no name."""
+    if options.cost is None and options.network in PRESETS:
+        return PRESETS[options.network].cost_name
+    return file_name(options.cost)
+
+
+def check_settings(found: Found) -> None:
+    """Raises `BadInput` where a checkpoint is of no run of `train.py`, whatever its checksum says.
+
+    Its settings are read and made again. They must be the same: nothing missing, of another type or out of range.
+    """
+    options = _options_of(found)
+    config = found.facts["config"]
+    for name, value in config_of(options).items():
+        if (name not in HARMLESS or name == "epochs") and config.get(name) != value:
+            given = f"{name!r} of its settings is {shortly(config.get(name))}"
+            raise BadInput(f"{given}: expected {value!r}, as the others are")
+    for name in ("layers", "dtype", "examples"):
+        if not isinstance(config.get(name), str):
+            raise BadInput(f"{name!r} of its settings is {shortly(config.get(name))}: expected a text")
+    check_rows(found.facts["rows"], scored_on(options))
+
+
+def check_steps(found: Found, steps: int) -> None:
+    """Raises `BadInput` as `check_settings` does, and unless there is a row for each epoch of so many steps."""
+    check_settings(found)
+    step, rows = found.facts["step"], found.facts["rows"]
+    if step // steps != len(rows):
+        raise BadInput(
+            f"it has {len(rows)} rows: expected {step // steps} after {step} steps, of which {steps} make one"
+        )
+
+
+def _options_of(found: Found) -> TrainOptions:
+    """The options in the settings of a checkpoint; `BadInput` where one has another type than it can have."""
     config = found.facts["config"]
     if missing := [name for name in ("hidden", "archives", "out") if name not in config]:
-        raise BadInput(f"{found.path} has no {missing[0]!r} in its settings: it is of no run of train.py")
+        raise BadInput(f"it has no {missing[0]!r} in its settings: it is of no run of train.py")
+    hints = get_type_hints(TrainOptions)
     known = {field.name: config[field.name] for field in fields(TrainOptions) if field.name in config}
-    paths = {name: Path(known[name]) for name in ("archives", "out", "init") if known.get(name) is not None}
     known["network"] = known.get("network") or MLP  # a run of before there were others has no name there
-    return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "resume": options.resume})
+    for name, value in known.items():
+        if not _is_of(hints[name], value):
+            raise BadInput(f"{name!r} of its settings is {shortly(value)}: it is of no run of train.py")
+    paths = {name: Path(known[name]) for name in ("archives", "out", "init") if known.get(name) is not None}
+    # A checkpoint is of one run, and what it is itself a continuation of is the same run.
+    return TrainOptions(**{**known, **paths, "hidden": tuple(known["hidden"]), "seeds": None, "resume": None})
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Whether JSON's value is one of the type, where a path is a text and a tuple a list."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind is tuple:
+        return isinstance(value, list) and all(_is_of(parts[0], one) for one in value)
+    if parts:
+        return any(_is_of(part, value) for part in parts)
+    if hint in (int, float):
+        number = isinstance(value, int | hint) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max  # Python's whole numbers have no end
+    return isinstance(value, str if hint is Path else hint)
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_secon
         **{name: row[name] for row in here.rows[-1:] for name in row if name.endswith(("_accuracy", "_cost"))},
         "compile_seconds": compile_seconds,
         "train_seconds": seconds,
-        "examples_per_second": here.step * batch_size / seconds,
+        "examples_per_second": here.step * batch_size / seconds if seconds else None,
         **here.origin,
     }
     folders.write_json(folder / "results.json", results)

@@ -8,7 +8,8 @@ beside the arrays, nor Orbax, which writes a folder of many files for states tha
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from jaxprop.verify.comparison import by_path
 
 _KIND = "checkpoint of a training run, with the layers of its network"
 _OLDER_KIND = "checkpoint of a training run"
+_LONGEST = 1e10  # seconds: three hundred years
 _FACTS = {"step": int, "rows": list, "seconds": int | float, "config": dict, "origin": dict}
 
 
@@ -73,8 +75,10 @@ def save_checkpoint(run: str | os.PathLike[str], checkpoint: Checkpoint, previou
             path.unlink(missing_ok=True)
 
 
-def newest_checkpoint(run: str | os.PathLike[str]) -> Found:
+def newest_checkpoint(run: str | os.PathLike[str], check: Callable[[Found], object] = lambda found: None) -> Found:
     """The newest checkpoint of a run that is whole.
+
+    check: raises `BadInput` where the caller could not go on from it. It is passed over then, as if it were damaged.
 
     Raises `BadInput` where there is none.
     """
@@ -87,12 +91,17 @@ def newest_checkpoint(run: str | os.PathLike[str]) -> Found:
             continue
         if facts.get("kind") == _OLDER_KIND:
             raise BadInput(f"{run} was begun by an older version of jaxprop: go on with that one, or begin another run")
+        found = Found(path, arrays, facts, passed_over)
         if facts.get("kind") != _KIND:
             passed_over.append(f"{path} is no {_KIND}")
-        elif complaint := _complaint(arrays, facts):
+        elif complaint := _complaint(found):
             passed_over.append(f"{path} {complaint}")
         else:
-            return Found(path, arrays, facts, passed_over)
+            try:
+                check(found)
+                return found
+            except BadInput as error:
+                passed_over.append(f"{path}: {error}")
     if passed_over:
         raise BadInput(f"{run} has no checkpoint that can be used: {'; '.join(passed_over)}")
     raise BadInput(f"{run} has no checkpoint: name the folder of a run that was begun, or begin another")
@@ -144,28 +153,44 @@ def fingerprint(data: Data) -> str:
     return digest.hexdigest()
 
 
-def _complaint(arrays: Arrays, facts: Mapping[str, Any]) -> str | None:
+def _complaint(found: Found) -> str | None:
     """Why this is no checkpoint that anybody can go on from, though it says that it is one."""
+    arrays, facts = found.arrays, found.facts
     for name, kind in _FACTS.items():
         if name not in facts:
             return f"has no {name!r}"
         if not isinstance(facts[name], kind) or isinstance(facts[name], bool):
             return f"has a {type(facts[name]).__name__} as {name!r}"
-    if facts["step"] < 0 or not all(isinstance(row, dict) for row in facts["rows"]):
-        return f"has a step of {facts['step']} or a row that is none"
+    if facts["step"] != _step(found.path):
+        return "is named after another step than the one that is in it"
+    if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in facts["rows"]):
+        return "has a row that is not one of numbers"
+    if not all(
+        0 <= seconds <= _LONGEST for seconds in (facts["seconds"], *(r.get("seconds", 0) for r in facts["rows"]))
+    ):
+        return f"has seconds that are not between 0 and {_LONGEST:g}"
     keys = facts.get("keys", {})
     if not isinstance(keys, dict):
         return f"has a {type(keys).__name__} as 'keys'"
+    if strange := [name for name in keys if not name.startswith("state")]:
+        return f"has {strange[0]!r} among the keys of its state"
     for name, impl in {"key": facts.get("key"), **keys}.items():
         if name not in arrays or not isinstance(impl, str):
             return f"has no {name!r}"
         try:
             # By its shape alone: processes join each other after this, before JAX computes anything.
             numbers = jax.ShapeDtypeStruct(arrays[name].shape, arrays[name].dtype)
-            jax.eval_shape(partial(jax.random.wrap_key_data, impl=impl), numbers)
+            key = jax.eval_shape(partial(jax.random.wrap_key_data, impl=impl), numbers)
         except (ValueError, TypeError):
             return f"holds no key of random numbers as {name!r}"
+        if name == "key" and key.shape != ():
+            return f"holds many keys of random numbers as {name!r}"
     return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_key(leaf: Any) -> bool:

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from reprlib import repr as shortly
 from typing import NamedTuple
 
+from jaxprop.errors import BadInput
 from jaxprop.layers import Params
 from jaxprop.run.checkpoints import Checkpoint, save_checkpoint
 from jaxprop.run.diagnosis import Diagnosis, Fitting, Trail, follow
@@ -25,6 +27,16 @@ class Task(NamedTuple):
     diagnose: Callable[[NonFinite, Trail], tuple[State, Diagnosis]]
     steps: int  # in an epoch
     total: int  # steps in all
+
+
+def check_rows(rows: Sequence[Row], others: str) -> None:
+    """Raises `BadInput` unless these are the rows of a run's first epochs, scored on examples that are called so."""
+    columns = {f"{part}_{score}" for part in ("train", others) for score in ("cost", "accuracy")} | {"epoch", "seconds"}
+    for epoch, row in enumerate(rows, start=1):
+        if row.keys() != columns or row["epoch"] != epoch:
+            raise BadInput(
+                f"row {epoch} is {shortly(row)}: expected epoch {epoch} and {', '.join(sorted(columns - {'epoch'}))}"
+            )
 
 
 def advance(

@@ -183,11 +183,19 @@ def change_facts(path: Path, change) -> None:
         (lambda about: about.update(config=[]), "has a list as 'config'"),
         (lambda about: about.update(step="12"), "has a str as 'step'"),
         (lambda about: about.update(step=True), "has a bool as 'step'"),
-        (lambda about: about.update(step=-1), "has a step of -1 or a row that is none"),
-        (lambda about: about.update(rows=[3]), "has a step of 12 or a row that is none"),
+        (lambda about: about.update(step=-1), "is named after another step than the one that is in it"),
+        (lambda about: about.update(step=11), "is named after another step than the one that is in it"),
+        *(
+            (lambda about, row=row: about.update(rows=[row]), "has a row that is not one of numbers")
+            for row in (3, {"seconds": None}, {"seconds": True}, {"train_cost": "low"}, {"train_cost": 10**400})
+        ),
+        (lambda about: about.update(seconds=-1), "has seconds that are not between 0 and 1e+10"),
+        (lambda about: about.update(seconds=10**400), "has seconds that are not between 0 and 1e+10"),
+        (lambda about: about.update(rows=[{"seconds": -1}]), "has seconds that are not between 0 and 1e+10"),
         (lambda about: about.update(key="nonsense"), "holds no key of random numbers as 'key'"),
         (lambda about: about.update(key=5), "has no 'key'"),
         (lambda about: about.update(keys=5), "has a int as 'keys'"),
+        (lambda about: about.update(keys={"key": "threefry2x32"}), "has 'key' among the keys of its state"),
         (lambda about: about.update(keys={"state.x": "threefry2x32"}), "has no 'state.x'"),
         (
             lambda about: about.update(keys={"state.params[0].W": "rbg"}),
@@ -202,6 +210,27 @@ def test_a_checkpoint_with_wrong_content_is_passed_over_for_the_older_one(run, c
     assert found.path.name == "step-9.npz"
     (line,) = found.passed_over
     assert line.startswith(f"{path} {reason}")
+
+
+def test_a_checkpoint_with_many_keys_of_its_order_is_passed_over(run):
+    path = run / "checkpoints" / "step-12.npz"
+    arrays, about = load_arrays(path)
+    save_arrays(path, {**arrays, "key": np.zeros((3, 2), np.uint32)}, about)
+    assert newest_checkpoint(run).passed_over == [f"{path} holds many keys of random numbers as 'key'"]
+
+
+def test_a_checkpoint_that_the_caller_cannot_go_on_from_is_passed_over(run):
+    def check(found):
+        if found.facts["step"] > most:
+            raise BadInput(f"expected a step of at most {most}")
+
+    most = 10
+    found = newest_checkpoint(run, check)
+    assert found.path.name == "step-9.npz"
+    assert found.passed_over == [f"{run}/checkpoints/step-12.npz: expected a step of at most 10"]
+    most = 5
+    with pytest.raises(BadInput, match=r"no checkpoint that can be used: .*step-12\.npz: .*step-9\.npz: expected"):
+        newest_checkpoint(run, check)
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
