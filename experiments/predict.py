@@ -13,6 +13,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortly
 from typing import Annotated, Any, cast
 
 import jax
@@ -28,11 +29,11 @@ from rich.table import Table
 from jaxprop.data.datasets import DatasetName, load_dataset
 from jaxprop.data.drawings import Picture, read_drawing
 from jaxprop.errors import BadInput
-from jaxprop.files import load_arrays, make_folder, write_atomically
+from jaxprop.files import make_folder, write_atomically
 from jaxprop.layers import Params
 from jaxprop.networks import Network
 from jaxprop.run.devices import DeviceName
-from jaxprop.run.parameters import load_mlp, load_params
+from jaxprop.run.parameters import describe_params, load_mlp, load_params
 from lab.common import first_line, run
 from lab.presets import PRESETS
 from lab.user_code import load_function
@@ -83,7 +84,7 @@ def load_network(options: PredictOptions, path: Path, about: dict[str, Any]) -> 
         if about.get("preset") in PRESETS:
             network = PRESETS[about["preset"]].make()
             return network, load_params(path, network)
-        if "network" in about and "sizes" not in about:
+        if "sizes" not in about:
             raise BadInput(
                 f"{path} is of {about['network']}, which only its own code can make: name the function that does with "
                 "--network FILE.py:function"
@@ -180,8 +181,11 @@ def why_not_certain(trained_on: str | None) -> str:
 
 def main(options: PredictOptions) -> int:
     path = parameters_of(options.params)
-    _, about = load_arrays(path)
-    dtype = about.get("dtype", "float32")
+    about = describe_params(path)
+    for name in ("preset", "dataset"):
+        if not isinstance(about.get(name, ""), str):
+            raise BadInput(f"{path} has {shortly(about[name])} as {name!r}: expected a text, as train.py writes there")
+    dtype = about["dtype"]
     # A run under JAX_ENABLE_X64=1 left float64, and reading that must not need the variable again.
     with jax.enable_x64(dtype == "float64"):
         return predict(options, path, about, dtype)

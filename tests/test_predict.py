@@ -14,6 +14,7 @@ from PIL import Image
 import jaxprop as jp
 import predict
 from jaxprop.data.datasets import load_dataset
+from jaxprop.files import load_arrays, save_arrays
 from lab.common import run
 from lab.user_code import load_function
 from tests import handwriting
@@ -210,6 +211,15 @@ def test_a_file_of_parameters_that_is_damaged_is_refused(saved, tmp_path, capsys
     damaged.write_bytes(saved.read_bytes()[:-100])
     assert ask(damaged, "--test-index", "0") == 2
     assert str(damaged) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["preset", "dataset"])
+def test_a_file_that_names_its_preset_or_data_set_in_no_text_is_refused(saved, tmp_path, capsys, name):
+    arrays, about = load_arrays(saved)
+    save_arrays(tmp_path / "params.npz", arrays, about | {name: ["mnist"]})
+    assert ask(tmp_path / "params.npz", "--test-index", 0) == 2
+    expected = f"error: {tmp_path}/params.npz has ['mnist'] as '{name}': expected a text, as train.py writes there\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_numbers_that_are_not_finite_end_with_exit_code_3(tmp_path, capsys):

@@ -2,14 +2,15 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from jaxprop.data import digits
 from jaxprop.data.archives import checksums, decode, download_archives, holds, read_archives
-from jaxprop.data.batches import Examples
+from jaxprop.data.batches import Examples, check_examples
 from jaxprop.errors import BadInput
-from jaxprop.files import cache_folder, load_arrays, make_folder, save_arrays
+from jaxprop.files import Arrays, cache_folder, load_arrays, make_folder, save_arrays
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -78,11 +79,30 @@ def _read_cache(name: str) -> tuple[Dataset | None, Any]:
         arrays, about = load_arrays(path)
         if about.get("dataset") != name:
             raise BadInput(f"{path} is not the cache of {name}")
+        return _from_cache(path, name, arrays, about)
     except BadInput as error:
         warnings.warn(f"a cached dataset is not used, and made again: {error}", stacklevel=3)
         return None, None
-    train = Examples(arrays["train_images"], arrays["train_labels"])
-    return Dataset(name, train, Examples(arrays["test_images"], arrays["test_labels"])), about["made_from"]
+
+
+def _from_cache(path: Path, name: str, arrays: Arrays, about: Mapping[str, Any]) -> tuple[Dataset, Any]:
+    """The data set in this file, and what it was made from; `BadInput` where `_write_cache` would not leave it so."""
+    parts = []
+    for part in ("train", "test"):
+        images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
+        if images is None or labels is None or images.shape[1:] != (28, 28) or labels.dtype != "int32":
+            raise BadInput(f"{path} has no {part} examples of 28 x 28 pixels with labels in int32")
+        parts.append(Examples(images, labels))
+        try:
+            check_examples(parts[-1])
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from error
+    made_from = about.get("made_from")
+    sums = made_from.values() if isinstance(made_from, dict) else ()
+    # An empty list of archives would hold in any folder.
+    if name != "digits" and not (sums and all(isinstance(one, str) for one in sums)):
+        raise BadInput(f"{path} has no checksums of the archives that it was made from")
+    return Dataset(name, *parts), made_from
 
 
 def _write_cache(dataset: Dataset, made_from: Any) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+from reprlib import repr as shortly
 from typing import Any
 
 import jax
@@ -90,6 +91,10 @@ def _read(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     if not {"network", "dtype"} <= about.keys():
         older = " (it has those of an older version)" if {"sizes", "activation"} <= about.keys() else ""
         raise BadInput(f"{path} does not name its network{older}: name a file of jaxprop.save_params, or train again")
+    for name in ("network", "dtype", "jaxprop"):
+        if not isinstance(about.get(name, ""), str):
+            given = f"{path} has {shortly(about[name])} as {name!r}"
+            raise BadInput(f"{given}: expected a text; name a file of jaxprop.save_params, or train again")
     return arrays, about
 
 

@@ -5,6 +5,8 @@ import random
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,7 +104,30 @@ def test_reading_archives_does_not_need_tensorflow(family, empty_cache):
     assert "tensorflow" not in sys.modules
 
 
+def resealed(change: Callable[[dict, dict], object]) -> Callable[[Path], None]:
+    """The same file with other content, and a right checksum."""
+
+    def damage(path: Path) -> None:
+        arrays, about = load_arrays(path)
+        change(arrays, about)
+        save_arrays(path, arrays, about)
+
+    return damage
+
+
 DAMAGES = {
+    "has no train examples": resealed(lambda arrays, about: arrays.pop("train_images")),
+    "has no test examples of 28 x 28": resealed(
+        lambda arrays, about: arrays.update(test_images=arrays["test_images"].reshape(-1, 784))
+    ),
+    "has no test examples of 28 x 28 pixels with labels in int32": resealed(
+        lambda arrays, about: arrays.update(test_labels=arrays["test_labels"].astype("int64"))
+    ),
+    "labels are int32 of shape": resealed(
+        lambda arrays, about: arrays.update(train_labels=arrays["train_labels"][:-1])
+    ),
+    "has no checksums": resealed(lambda arrays, about: about.update(made_from={})),
+    "has no checksums of the archives": resealed(lambda arrays, about: about.update(made_from={"file": None})),
     "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
     "altered": lambda path: path.write_bytes(path.read_bytes()[:3000] + b"?" + path.read_bytes()[3001:]),
     "not the cache of mnist": lambda path: save_arrays(path, {}, {"dataset": "kmnist"}),

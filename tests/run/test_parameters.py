@@ -228,6 +228,16 @@ def test_a_file_of_another_network_than_it_says_is_refused(path, change, message
         load_mlp(path)
 
 
+@pytest.mark.parametrize("name", ["network", "dtype", "jaxprop"])
+@pytest.mark.parametrize("value", [None, 3, ["float32"], {}])
+def test_a_file_that_does_not_say_in_texts_what_it_is_is_refused(path, name, value):
+    arrays, about = load_arrays(path)
+    save_arrays(path, arrays, about | {name: value})
+    for load in (describe_params, load_mlp, lambda path: load_params(path, NETWORK)):
+        with pytest.raises(BadInput, match=rf"has .* as '{name}': expected a text"):
+            load(path)
+
+
 def test_a_file_with_more_or_fewer_arrays_than_the_network_has_is_refused(path):
     arrays, about = load_arrays(path)
     save_arrays(path, arrays | {"[4].W": np.zeros((2, 3), np.float32)}, about)
