@@ -430,7 +430,6 @@ def main_of_own(options: CompareOptions) -> int:
     reference, found, by_differences, conclusion = compare_own(options.loss, options.gradient, options.inputs)
     if options.gradient is None:
         print("autodiff of your loss is what is tested here, so finite differences are the reference")
-    folder = folders.new_run_folder(options.out, "compare_gradients", options.seed)
     record = {
         "loss": options.loss,
         "gradient": options.gradient or "autodiff",
@@ -441,7 +440,8 @@ def main_of_own(options: CompareOptions) -> int:
         "conclusion": conclusion,
         **folders.provenance(device),
     }
-    folders.write_json(folder / "results.json", record)
+    with folders.whole_run_folder(options.out, "compare_gradients", options.seed) as folder:
+        folders.write_json(folder / "results.json", record)
     _, first = found.results[0]
     print_wide("Your gradient, in float64 and in float32" if options.gradient else "Autodiff of your loss", found)
     print_wide("Leaf by leaf, in float64", first)

@@ -106,9 +106,10 @@ def main(options: Options) -> int:
             found = accuracies(choice, training, 2 if options.smoke else usual_epochs(training))
             rows.append(row(choice, found))
             report(f"{' '.join(map(str, choice))}: {' '.join(f'{accuracy:.1%}' for accuracy in found)}")
-    folder = folders.new_run_folder(options.out, "default_rates", options.seed)
-    folders.write_csv(folder / "rates.csv", rows)
-    folders.write_json(folder / "results.json", {**settings(options), "rates": rows, **folders.provenance(device)})
+    results = {**settings(options), "rates": rows, **folders.provenance(device)}
+    with folders.whole_run_folder(options.out, "default_rates", options.seed) as folder:
+        folders.write_csv(folder / "rates.csv", rows)
+        folders.write_json(folder / "results.json", results)
     print_wide(f"Fraction of {HELD_OUT} held-out digits classified correctly, by the learning rate", as_table(rows))
     print(f"run folder: {folder}")
     return 0

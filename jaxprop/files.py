@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import struct
 import tokenize
@@ -41,7 +42,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = "biufcSUmM"
 _SEAL = b"blake2b-256 "
 _SEAL_BYTES = len(_SEAL) + 64
-_half_written: set[Path] = set()  # the temporary files of this process
+_half_written: set[Path] = set()  # the temporary files of this process, and folders that are not whole yet
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -74,10 +75,26 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise BadInput(f"cannot write {path}: {why(error)}; {_remedy(error)}") from error
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder that was just made, for what belongs together: unless the block comes to its end, it goes again."""
+    _half_written.add(folder)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    finally:
+        _half_written.discard(folder)
+
+
 def remove_half_written() -> None:
-    """Removes what `write_atomically` is just writing, for a process that ends without unwinding its stack."""
+    """Removes what is just being written, file or folder, for a process that ends without unwinding its stack."""
     for path in list(_half_written):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # the block itself may be removing it too
+        else:
+            path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -58,14 +58,21 @@ def train_many(options: TrainOptions, train: Callable[[TrainOptions, int], Endin
     if options.devices != 1:
         raise BadInput("--seeds trains on one device: leave --devices out, or name one --seed after the other")
     summary, rows, worst_code = None, [], 0
+
+    def write(folder: Path) -> None:
+        folders.write_csv(folder / "seeds.csv", rows)
+        folders.write_json(folder / "results.json", {**settings(options), **statistics(rows), "runs": rows})
+
     for seed in seeds:
         print(f"\nseed {seed}", flush=True)
         ending = train(replace(options, seeds=None, seed=seed), LINES)
         rows.append(_row(seed, ending, scored_on(options)))
         # After each seed, so that what is done is on disk whatever becomes of the next.
-        summary = summary or folders.new_run_folder(options.out, "train_seeds", seeds[0])
-        folders.write_csv(summary / "seeds.csv", rows)
-        folders.write_json(summary / "results.json", {**settings(options), **statistics(rows), "runs": rows})
+        if summary is None:
+            with folders.whole_run_folder(options.out, "train_seeds", seeds[0]) as summary:
+                write(summary)
+        else:
+            write(summary)
         worst_code = max(worst_code, ending.code)
         if ending.code not in (0, 3):
             break

@@ -272,6 +272,8 @@ def begin(options: MutateOptions) -> tuple[Path, dict[str, Any]]:
             record = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise BadInput(f"no run can go on from {path}: name a run folder of this script") from error
+        if not isinstance(record, dict) or not {"source", "broken", "mutants", "rows"} <= record.keys():
+            raise BadInput(f"no run can go on from {path}, which another script wrote: name a folder of this one")
         if record["source"] != source_digest(ROOT):
             raise BadInput(f"{options.go_on}: jaxprop/ has changed since, so its mutants are others; begin a new run")
         return options.go_on, record
@@ -287,7 +289,9 @@ def begin(options: MutateOptions) -> tuple[Path, dict[str, Any]]:
         "mutants": [mutant._asdict() for mutant in draw(ROOT, modules, options.count, options.seed)],
         "rows": [],
     }
-    return folders.new_run_folder(options.out, "mutate_library", options.seed), record
+    with folders.whole_run_folder(options.out, "mutate_library", options.seed) as folder:
+        folders.write_json(folder / "results.json", record)
+    return folder, record
 
 
 def main(options: MutateOptions) -> int:

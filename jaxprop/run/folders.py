@@ -6,7 +6,6 @@ import importlib.metadata
 import io
 import json
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxprop.errors import BadInput
-from jaxprop.files import write_atomically
+from jaxprop.files import whole_folder, write_atomically
 from jaxprop.run.devices import Device
 
 
@@ -41,12 +40,8 @@ def new_run_folder(out: Path, experiment: str, seed: int) -> Path:
 @contextmanager
 def whole_run_folder(out: Path, experiment: str, seed: int) -> Iterator[Path]:
     """A new run folder for what belongs together: where the block does not come to its end, the folder goes again."""
-    folder = new_run_folder(out, experiment, seed)
-    try:
+    with whole_folder(new_run_folder(out, experiment, seed)) as folder:
         yield folder
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
 
 
 def write_json(path: Path, content: Any) -> None:

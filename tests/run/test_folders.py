@@ -3,11 +3,14 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import jax
 import pytest
 
+import train
 from jaxprop.errors import BadInput
+from jaxprop.files import remove_half_written
 from jaxprop.run import folders
 
 
@@ -37,6 +40,28 @@ def test_a_folder_for_what_belongs_together_is_whole_or_not_there(tmp_path, stop
     with pytest.raises(stop), folders.whole_run_folder(tmp_path, "forward", seed=7) as half:
         draw(half)
     assert list((tmp_path / "forward").iterdir()) == [whole]
+
+
+def test_a_process_that_ends_at_once_removes_the_folder_that_is_not_whole(tmp_path):
+    with folders.whole_run_folder(tmp_path, "forward", seed=7) as whole:
+        (whole / "results.json").touch()
+
+    def end(half):
+        (half / "figure.png").touch()
+        remove_half_written()
+        assert list((tmp_path / "forward").iterdir()) == [whole]
+        half.mkdir()  # so that the block, which is cleaning up too, finds something to remove
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), folders.whole_run_folder(tmp_path, "forward", seed=7) as half:
+        end(half)
+    assert list((tmp_path / "forward").iterdir()) == [whole]
+
+
+def test_no_script_makes_a_run_folder_that_could_stay_half():
+    scripts = [path for path in Path(train.__file__).parent.rglob("*.py") if "run_folder(" in path.read_text()]
+    assert len(scripts) >= 6
+    assert not [path for path in scripts if "new_run_folder" in path.read_text()]
 
 
 def test_json_holds_no_nan(tmp_path):
