@@ -1,11 +1,14 @@
 """What every script shares: its options, its first line, its progress, and how it ends."""
 
 import inspect
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -95,7 +98,7 @@ def _run(
     argv: Sequence[str] | None,
     earlier: Callable[[SomeOptions], SomeOptions | None],
 ) -> int:
-    about = inspect.getdoc(inspect.getmodule(main))
+    about = _wrapped(inspect.getdoc(inspect.getmodule(main)) or "")
     options = tyro.cli(options_type, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
     if before := earlier(options):
         # A flag is called --no-smoke where --smoke is the default. With pairs, what was typed is known either way.
@@ -103,6 +106,23 @@ def _run(
     if isinstance(options, Options) and options.keep_compiled:
         keep_compiled()
     return main(options)
+
+
+def _wrapped(text: str) -> str:
+    """The same paragraphs in lines that fit the terminal; what is indented, such as a command, stays as it is.
+
+    A space begins each line: tyro, which breaks no line, joins those that begin with a letter.
+    """
+    fill = partial(
+        textwrap.fill,
+        width=min(120, shutil.get_terminal_size().columns),
+        initial_indent=" ",
+        subsequent_indent=" ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else fill(" ".join(p.split())) for p in paragraphs)
 
 
 def first_line(name: DeviceName, dtype: str = "float32") -> Device:

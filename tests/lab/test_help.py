@@ -32,4 +32,15 @@ def test_help_begins_with_what_the_script_does(name, capsys, monkeypatch):
     assert stop.value.code == 0
     usage, text, *_ = re.split(r"\n\n+", capsys.readouterr().out)
     assert usage.startswith("usage: ")
-    assert (script.__doc__ or "").startswith(text.strip())
+    assert " ".join((script.__doc__ or "").split()).startswith(" ".join(text.split()))
+
+
+@pytest.mark.parametrize("columns", [70, 100])
+def test_the_text_of_the_help_fits_the_terminal(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    script = importlib.import_module("lesson.mini_batches")
+    with pytest.raises(SystemExit):
+        run(script.main, getattr(script, SCRIPTS["lesson.mini_batches"]), ["--help"])
+    text = capsys.readouterr().out.partition("╭")[0]
+    assert columns - 15 < max(map(len, text.splitlines())) <= columns
+    assert "\n    |error| / |g| = sqrt(" in text
