@@ -32,6 +32,7 @@ from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, write_atomically
 from jaxprop.layers import Params
 from jaxprop.networks import Network
+from jaxprop.run import folders
 from jaxprop.run.devices import DeviceName
 from jaxprop.run.parameters import describe_params, load_mlp, load_params
 from lab.common import first_line, run
@@ -67,15 +68,6 @@ class PredictOptions:
     """Folder that gets predict/<name of the drawing>-seen.png: the 28 x 28 pixels that the network was shown."""
     device: DeviceName = "auto"
     """Where to compute. A device that is absent is an error and never replaced; auto is JAX's own choice."""
-
-
-def parameters_of(place: Path) -> Path:
-    """The file of parameters: the one that is named, or that of the run folder that is named."""
-    if not place.is_dir():
-        return place
-    if not (place / "params.npz").is_file():
-        raise BadInput(f"{place} has no params.npz: name the folder of a training run that has ended, or been stopped")
-    return place / "params.npz"
 
 
 def load_network(options: PredictOptions, path: Path, about: dict[str, Any]) -> tuple[Network, Params]:
@@ -180,7 +172,7 @@ def why_not_certain(trained_on: str | None) -> str:
 
 
 def main(options: PredictOptions) -> int:
-    path = parameters_of(options.params)
+    path = folders.parameters_of(options.params)
     about = describe_params(path)
     for name in ("preset", "dataset"):
         if not isinstance(about.get(name, ""), str):

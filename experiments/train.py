@@ -192,7 +192,8 @@ def begin(
 
 
 def initial_params(path: Path, network: jp.Network, like: Params) -> Params:
-    """The parameters of a file, as the ones to start from. Raises `BadInput` unless they have the types of `like`."""
+    """The parameters of a file or run folder, to start from. Raises `BadInput` unless they have the types of `like`."""
+    path = folders.parameters_of(path)
     params = jp.load_params(path, network)
     was, now = (str(jax.tree.leaves(tree)[0].dtype) for tree in (params, like))
     if was != now:

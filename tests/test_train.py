@@ -199,7 +199,7 @@ def test_a_run_starts_from_the_parameters_of_another_and_remembers_which(tmp_pat
     assert f"init was '{tmp_path / 'start.npz'}' in " in capsys.readouterr().err
 
     start[1] = "4"
-    start[-1] = str(first / "params.npz")
+    start[-1] = str(first)  # the folder of a run will do too
     assert run(train.main, train.TrainOptions, [*start, "--out", str(tmp_path / "third")]) == 2
     assert (
         "is of Network([dense(3), sigmoid, dense(10), sigmoid], in_shape=(784,)): expected" in capsys.readouterr().err

@@ -87,8 +87,8 @@ class TrainOptions(Options):
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: those of an epoch; 1 for convolutions on a CPU)"),
     ] = None
     """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
-    init: Annotated[Path | None, tyro.conf.arg(metavar="PARAMS.npz", help_behavior_hint="")] = None
-    """Start from the parameters in this file, of the same network, and not from random ones."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """Start from the parameters of this run folder or params.npz, of the same network, and not from random ones."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="0-7|0,3,5", help_behavior_hint="")] = None
     """Train once for each of these seeds, and give mean, spread and worst. Each run is that of --seed, to the bit."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
@@ -191,7 +191,7 @@ def check_length(found: Found, config: Mapping[str, Any]) -> None:
     if was != now and config["schedule"] == "cosine":
         raise BadInput(
             f"epochs was {was} in {found.path} and is {now} now: along a cosine the learning rate falls to 0 at the "
-            "planned end, so leave it out, or begin another run with --init and the params.npz of this one"
+            "planned end, so leave it out, or begin another run with --init and the folder of this one"
         )
 
 

@@ -144,7 +144,9 @@ def compile_task(
     order = jp.epoch_order(here.key, len(problem.train.labels), options.batch_size)
     usual = usual_steps_per_call(network, here.origin["device"]["platform"], len(order))
     per_call = min(options.steps_per_call or usual, len(order))
-    lengths = {per_call, len(order) % per_call} - {0}
+    total = here.config["epochs"] * len(order)
+    # A run that is done has nothing left to train.
+    lengths = {per_call, len(order) % per_call} - {0} if here.step < total else set()
     shared = gradient if mesh is None else in_one_message(gradient, mesh)
     to_train = to_batch
     if options.shift:
@@ -178,5 +180,5 @@ def compile_task(
             to_batch=to_train,
         ),
         steps=len(order),
-        total=here.config["epochs"] * len(order),
+        total=total,
     )

@@ -44,6 +44,18 @@ def whole_run_folder(out: Path, experiment: str, seed: int) -> Iterator[Path]:
         yield folder
 
 
+def parameters_of(place: Path) -> Path:
+    """The file of parameters: the one that is named, or that of the run folder that is named.
+
+    Raises `BadInput` where that is a folder without one.
+    """
+    if not place.is_dir():
+        return place
+    if not (place / "params.npz").is_file():
+        raise BadInput(f"{place} has no params.npz: name the folder of a training run that has ended, or been stopped")
+    return place / "params.npz"
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes one JSON document, whole or not at all. NaN and infinity, which JSON does not know, raise `ValueError`."""
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
