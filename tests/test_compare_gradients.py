@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -127,6 +128,23 @@ def test_a_network_like_the_lessons_agrees_in_every_way(smoke_run):
     leaves = list(csv.DictReader((folder / "leaves.csv").read_text().splitlines()))
     assert {row["path"] for row in leaves} == {f"[{i}].{name}" for i in (0, 2, 4) for name in "Wb"} | {"value"}
     assert {row["candidate"] for row in leaves} == {"backprop", "autodiff", "forward mode", "finite differences"}
+
+
+def test_ways_that_agree_are_a_row_each_and_those_that_do_not_are_shown_leaf_by_leaf(smoke_run, capsys):
+    compared = smoke_run[1].compared
+    compare_gradients.print_comparisons(compared)
+    out = capsys.readouterr().out
+    assert out.count(" agree ") == sum(map(len, compared.values()))
+    assert "NOT" not in out
+    assert "[0].W" not in out
+    ((stage, (first, *others)),) = compared.items()
+    worse = first._replace(comparison=replace(first.comparison, agree=False))
+    compare_gradients.print_comparisons({stage: [worse, *others]})
+    out = capsys.readouterr().out
+    assert out.count(" do NOT agree │") == 1
+    assert out.count(f"{stage}: {first.candidate}, compared with {first.reference}\n") == 1
+    assert "[0].W" in out
+    assert "\nscaled: " in out
 
 
 def test_a_mistake_in_a_layer_is_a_false_claim(smoke_run, monkeypatch):
