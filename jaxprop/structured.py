@@ -83,6 +83,26 @@ class OuterSum(NamedTuple):
         return jnp.sum(self.expand() ** 2)
 
 
+def convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Any, **layout: Any) -> Array:
+    """`lax.conv_general_dilated` in the wider type of the two; of complex numbers, from their parts.
+
+    JAX makes a complex convolution of three real ones, each of a sum of both parts, and takes their differences. A
+    complex step of 1e-30 is lost in such a sum, and every slope that it would show. Of each part by itself it is not.
+    """
+    kind = jnp.result_type(x, kernel)
+    x, kernel = x.astype(kind), kernel.astype(kind)
+
+    def real(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(x, kernel, stride, padding, **layout)
+
+    if not jnp.issubdtype(kind, jnp.complexfloating):
+        return real(x, kernel)
+    return lax.complex(
+        real(x.real, kernel.real) - real(x.imag, kernel.imag),
+        real(x.real, kernel.imag) + real(x.imag, kernel.real),
+    )
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=("x", "dy"), meta_fields=("kernel", "stride", "padding"))
 @dataclass(frozen=True)
 class Correlation:
@@ -117,27 +137,29 @@ class Correlation:
             (low, high - unreached) for (low, high), unreached in zip(self.padding, self._unreached(), strict=True)
         ]
         layout = ("CHWN", "IHWO", "HWNC")
-        kind = jnp.result_type(self.x, self.dy)
-        return lax.conv_general_dilated(
-            self.x.astype(kind),
-            self.dy.astype(kind),
-            (1, 1),
-            padding,
-            rhs_dilation=self.stride,
-            dimension_numbers=layout,
-        )
+        return convolve(self.x, self.dy, (1, 1), padding, rhs_dilation=self.stride, dimension_numbers=layout)
 
     def norm_squared(self) -> Float[Array, ""]:
         """The squared norm, multiplied out or by the Gram matrices of all windows, whichever takes fewer products."""
         positions, out = math.prod(self.dy.shape[:2]), self.dy.shape[2]
         fan_in = math.prod(self.kernel) * self.x.shape[2]
         if positions * (out + fan_in) < out * fan_in:
-            layout = ("NHWC", "HWIO", "NHWC")
-            windows = lax.conv_general_dilated_patches(
-                self.x[None], self.kernel, self.stride, self.padding, dimension_numbers=layout
-            )
+            windows = self._windows()
             return OuterSum(self.dy.reshape(positions, out), windows.reshape(positions, fan_in)).norm_squared()
         return jnp.sum(self.expand() ** 2)
+
+    def _windows(self) -> Float[Array, "1 rows columns kh*kw*in"]:
+        """What each window of one example sees. JAX finds it by a convolution, so complex numbers go in two parts."""
+
+        def patches(x: Array) -> Array:
+            layout = ("NHWC", "HWIO", "NHWC")
+            return lax.conv_general_dilated_patches(
+                x[None], self.kernel, self.stride, self.padding, dimension_numbers=layout
+            )
+
+        if jnp.iscomplexobj(self.x):
+            return lax.complex(patches(self.x.real), patches(self.x.imag))
+        return patches(self.x)
 
     def _replace(self, x: Array, dy: Array) -> "Correlation":
         return Correlation(x, dy, self.kernel, self.stride, self.padding)

@@ -60,8 +60,19 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
 
 def softplus() -> Layer:
-    """`a = log(1 + exp(z))`, a smooth ReLU, so `da/dz = 1 / (1 + exp(-z))`, the sigmoid."""
-    return elementwise("softplus", jax.nn.softplus, lambda z, a: jax.nn.sigmoid(z))
+    """`a = log(1 + exp(z))`, a smooth ReLU, so `da/dz = 1 / (1 + exp(-z))`, the sigmoid.
+
+    Complex z have a formula of their own, `a = z + log(1 + exp(-z))` on the right half of the plane: `jax.nn.softplus`
+    adds pi to the imaginary part and takes it off again, in which a complex step of 1e-30 is lost.
+    """
+
+    def function(z: Array) -> Array:
+        if not jnp.iscomplexobj(z):
+            return jax.nn.softplus(z)
+        right = z.real > 0
+        return jnp.where(right, z, 0) + jnp.log1p(jnp.exp(jnp.where(right, -z, z)))
+
+    return elementwise("softplus", function, lambda z, a: jax.nn.sigmoid(z))
 
 
 def swish() -> Layer:

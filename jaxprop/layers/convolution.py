@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
 from jaxprop.layers.core import Layer, Shape, check_number, check_whole
-from jaxprop.structured import Correlation
+from jaxprop.structured import Correlation, convolve
 
 Pair = tuple[int, int]
 Padding = Literal["SAME", "VALID"] | tuple[Pair, Pair]
@@ -84,10 +84,7 @@ def conv2d(
         if x.ndim != 3 or x.shape[2] != params.W.shape[2]:
             wanted = f"(height, width, {params.W.shape[2]})"
             raise BadInput(f"an input has shape {x.shape}: the weights of this convolution expect {wanted}")
-        kind = jnp.result_type(x, params.W)
-        y = lax.conv_general_dilated(
-            x[None].astype(kind), params.W.astype(kind), step, pads(*x.shape[:2]), dimension_numbers=_LAYOUT
-        )[0]
+        y = convolve(x[None], params.W, step, pads(*x.shape[:2]), dimension_numbers=_LAYOUT)[0]
         return y + params.b, x
 
     def backward(params: Conv, x: Array, dy: Array) -> tuple[Conv, Array]:
@@ -101,11 +98,8 @@ def conv2d(
             (k - 1 - low, n + low - s * (windows - 1) - 1)
             for k, s, n, (low, _), windows in zip(size, step, x.shape[:2], around, dy.shape[:2], strict=True)
         ]
-        kind = jnp.result_type(dy, params.W)
-        turned = jnp.swapaxes(params.W[::-1, ::-1], 2, 3).astype(kind)
-        dx = lax.conv_general_dilated(
-            dy[None].astype(kind), turned, (1, 1), back, lhs_dilation=step, dimension_numbers=_LAYOUT
-        )[0]
+        turned = jnp.swapaxes(params.W[::-1, ::-1], 2, 3)
+        dx = convolve(dy[None], turned, (1, 1), back, lhs_dilation=step, dimension_numbers=_LAYOUT)[0]
         return Conv(dW, db), dx
 
     details = [f"{channels}", "x".join(map(str, size))]

@@ -15,6 +15,7 @@ import pytest
 import scipy.special
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 import jaxprop as jp
 from jaxprop.structured import expand, norm_squared, sum_over_examples
@@ -450,3 +451,50 @@ def test_it_does_what_loops_in_numpy_do_and_so_do_its_derivatives(name):
         assert dx is None
     else:
         np.testing.assert_allclose(dx, slopes(lambda x: in_numpy(params, x), x, dy), rtol=0, atol=1e-13)
+
+
+# relu, leaky_relu and max_pool have kinks; JAX's erf is of real numbers alone, and tokens are whole ones.
+NOT_ANALYTIC = {"relu", "leaky_relu", "max_pool", "gelu(exact)", "embedding"}
+ANALYTIC = {name: case for name, case in ONE_OF_EACH.items() if name not in NOT_ANALYTIC}
+# Those of which JAX's own function loses a complex step. The norm of the second is by Gram matrices, of 1 * (4 + 12) to
+# 4 * 12 products.
+LOST_BY_JAX = {
+    "conv2d, padded": ANALYTIC["conv2d, padded"],
+    "conv2d, one window": Case(jp.conv2d(4, 2, 1, "VALID"), (2, 2, 3)),
+    "softplus": ANALYTIC["softplus"],
+}
+
+
+def assert_a_complex_step_sees_the_slope(case) -> None:
+    """All numbers move along one direction: the imaginary part of what comes out is what `jax.jvp` says."""
+
+    def everything(params, x, dy):
+        y, residuals = case.layer.forward(params, x)
+        dparams, dx = case.layer.backward(params, residuals, dy)
+        return y, expand(dparams), dx, norm_squared(dparams)
+
+    def at(seed):
+        params, xs, dys = point(case, seed, examples=1)
+        return jax.tree.map(jnp.asarray, (params, xs[0], dys[0]))
+
+    @jax.jit
+    def both(here, direction):
+        moved = jax.tree.map(lambda x, u: lax.complex(x, 1e-30 * u), here, direction)
+        by_step = jax.tree.map(lambda leaf: leaf.imag / 1e-30, everything(*moved))
+        return by_step, jax.jvp(everything, here, direction)[1]
+
+    with jax.enable_x64(True):
+        # Second derivatives are among these: sums of some hundred terms of size 1, of both signs.
+        by_step, by_jax = both(at(1), at(2))
+        assert_close(by_step, by_jax, 1e-12)
+
+
+@pytest.mark.parametrize("name", LOST_BY_JAX)
+def test_a_complex_step_is_not_lost_in_a_layer_forwards_or_backwards(name):
+    assert_a_complex_step_sees_the_slope(LOST_BY_JAX[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_nor_in_any_other_analytic_one(name):
+    assert_a_complex_step_sees_the_slope(ANALYTIC[name])

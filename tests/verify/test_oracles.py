@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxprop.costs import squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss
-from jaxprop.networks import mlp
+from jaxprop.layers import conv2d, dense, flatten, softplus
+from jaxprop.networks import Network, mlp
 from jaxprop.verify import oracles
 from jaxprop.verify.comparison import compare
 from jaxprop.verify.differences import finite_differences
@@ -70,9 +71,13 @@ def test_an_oracle_finds_what_reverse_mode_is_told_wrong(oracle):
     assert slope == pytest.approx(3 if oracle is forward_mode else 2, abs=1e-11)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "identity"])
-def test_the_complex_step_takes_every_analytic_activation(activation):
-    network = mlp((5, 4, 3), activation)
+CONVOLUTIONAL = Network((conv2d(2, 2, 2), softplus(), flatten(), dense(3)), (4, 5, 1))
+
+
+@pytest.mark.parametrize(
+    "network", [mlp((5, 4, 3), "sigmoid"), mlp((5, 4, 3), "tanh"), mlp((5, 4, 3), "identity"), CONVOLUTIONAL]
+)
+def test_the_complex_step_takes_every_analytic_activation_and_a_convolution(network):
     params, batch = random_point(network, np.random.RandomState(0), 3)
     truth = in_float64(complex_step(loss(network, squared_error)))
     with jax.enable_x64(True):
