@@ -27,16 +27,16 @@ def loss(network: Network, cost: Cost) -> Loss:
 
     Raises `BadInput` on parameters or a batch that do not fit the network, by their shapes and types.
     """
-    cost = with_shapes_checked(cost)
+    checked = with_shapes_checked(cost)
 
     def mean_cost(params: Params, batch: Batch) -> Float[Array, ""]:
         network.check_params(params, jnp.inexact)
         network.check_batch(batch)
         inputs, targets = map(jnp.asarray, batch)
         outputs = jax.vmap(network.apply, (None, 0))(params, inputs)
-        return jnp.mean(jax.vmap(cost.value)(outputs, targets))
+        return jnp.mean(jax.vmap(checked.value)(outputs, targets))
 
-    return mean_cost
+    return _made_for(mean_cost, network, cost)
 
 
 def autodiff(network: Network, cost: Cost) -> ValueAndGrad:
@@ -50,7 +50,7 @@ def autodiff(network: Network, cost: Cost) -> ValueAndGrad:
         network.check_params(params)  # before JAX looks at them, whose words would be others
         return by_jax(params, batch)
 
-    return value_and_grad
+    return _made_for(value_and_grad, network, cost)
 
 
 def per_example(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple[Float[Array, " B"], Grads]]:
@@ -59,12 +59,12 @@ def per_example(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple
     The gradient of a dense layer's weights comes as an `Outer`, so B of them take no more memory than the activations.
     Raises `BadInput` on parameters or a batch that do not fit the network, by their shapes and types.
     """
-    cost = with_shapes_checked(cost)
+    checked = with_shapes_checked(cost)
 
     def one_example(params: Params, x: Array, y: Array) -> tuple[Float[Array, ""], Grads]:
         a, residuals = network.layer.forward(params, x)
-        grads, _ = network.layer.backward(params, residuals, cost.gradient(a, y))
-        return cost.value(a, y), grads
+        grads, _ = network.layer.backward(params, residuals, checked.gradient(a, y))
+        return checked.value(a, y), grads
 
     def values_and_grads(params: Params, batch: Batch) -> tuple[Float[Array, " B"], Grads]:
         network.check_params(params)
@@ -72,7 +72,7 @@ def per_example(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple
         params, (inputs, targets) = jax.tree.map(jnp.asarray, (params, tuple(batch)))
         return jax.vmap(one_example, (None, 0, 0))(params, inputs, targets)
 
-    return values_and_grads
+    return _made_for(values_and_grads, network, cost)
 
 
 def backprop(network: Network, cost: Cost) -> ValueAndGrad:
@@ -91,4 +91,24 @@ def backprop(network: Network, cost: Cost) -> ValueAndGrad:
         # Of the parameters' types, as autodiff's are: a batch or a cost of a wider type widens what it meets.
         return jnp.mean(values), jax.tree.map(lambda g, p: g.astype(jnp.result_type(p)), total, params)
 
-    return value_and_grad
+    return _made_for(value_and_grad, network, cost)
+
+
+def made_for(function: Any) -> tuple[Network, Cost] | None:
+    """The network and the cost that a function of this file was made for, compiled or not; None of any other function.
+
+    It is for those who look at numbers: which tokens and which labels there are.
+    """
+    return getattr(function, "_made_for", None)
+
+
+def made_alike(function: Callable, of: Any) -> Callable:
+    """A function that was made from another one, such as a step from a gradient: made for the same, if for anything."""
+    known = made_for(of)
+    return function if known is None else _made_for(function, *known)
+
+
+def _made_for(function: Callable, network: Network, cost: Cost) -> Callable:
+    """The same function, which says what it was made for. `jax.jit` keeps that, as `functools.wraps` does."""
+    function._made_for = (network, cost)  # pyright: ignore[reportFunctionMemberAccess]
+    return function

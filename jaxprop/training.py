@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxprop.contracts import like, shapes_of
 from jaxprop.errors import BadInput
-from jaxprop.gradients import Batch, ValueAndGrad
+from jaxprop.gradients import Batch, ValueAndGrad, made_alike
 from jaxprop.layers import Params
 
 
@@ -65,7 +65,7 @@ def make_step(value_and_grad: ValueAndGrad, optimizer: optax.GradientTransformat
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         return State(optax.apply_updates(state.params, updates), opt_state), cost
 
-    return step
+    return made_alike(step, value_and_grad)
 
 
 def as_they_are(inputs: Array, targets: Array) -> Batch:
@@ -92,7 +92,8 @@ def make_epoch(step: Step, to_batch: ToBatch = as_they_are) -> Epoch:
         state, costs = jax.lax.scan(body, state, jnp.asarray(order), unroll=2)
         return state, Outcome(costs, _all_finite((state, costs)))
 
-    return epoch
+    # What the rows of other data hold, only `to_batch` knows.
+    return made_alike(epoch, step) if to_batch is as_they_are else epoch
 
 
 def _check_optimizer(optimizer: Any, call: str) -> None:

@@ -33,6 +33,8 @@ class Layer(NamedTuple):
         an `Outer` may stand for a weight matrix. `dx` has the shape of x; where x are integers, which have no
         derivative, it is None.
     takes_integers: whether x are integers, such as tokens; otherwise they are floats.
+    tokens: how many different ones it knows, where it does: x are then whole numbers from 0 to `tokens - 1`. They are
+        looked at where data come in, as in `fit` and `compare`, and never in here.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Layer(NamedTuple):
     forward: Callable[[Params, Array], tuple[Array, Any]]
     backward: Callable[[Params, Any, Array], tuple[Grads, Array]]
     takes_integers: bool = False
+    tokens: int | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -109,6 +112,7 @@ def chain(*layers: Layer) -> Layer:
 
     Its backward pass is backpropagation: from the last layer to the first, each turning the derivative of the cost by
     its output into the derivative by its parameters, which is kept, and by its input, which is passed back.
+    A chain of no layers is the identity: what goes in comes out, forwards and backwards.
     """
 
     for layer in layers:
@@ -136,7 +140,8 @@ def chain(*layers: Layer) -> Layer:
         return tuple(reversed(grads)), dx
 
     name = f"chain({', '.join(layer.name for layer in layers)})"
-    return Layer(name, init, forward, backward, takes_integers=any(layer.takes_integers for layer in layers[:1]))
+    takes_integers, tokens = (layers[0].takes_integers, layers[0].tokens) if layers else (False, None)
+    return Layer(name, init, forward, backward, takes_integers, tokens)
 
 
 def residual(layer: Layer) -> Layer:
@@ -187,4 +192,4 @@ def positionwise(layer: Layer) -> Layer:
         dparams, dx = jax.vmap(layer.backward, (None, 0, 0))(params, residuals, dy)
         return sum_over_positions(dparams), dx
 
-    return Layer(f"positionwise({layer.name})", init, forward, backward, layer.takes_integers)
+    return Layer(f"positionwise({layer.name})", init, forward, backward, layer.takes_integers, layer.tokens)

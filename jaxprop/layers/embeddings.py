@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_whole
 from jaxprop.structured import Rows
 
 
@@ -18,7 +18,7 @@ def embedding(tokens: int, width: int) -> Layer:
     looked up, and a row that was looked up twice gets both. Integers have no derivative: dx is None.
 
     The parameters are E alone, (tokens, width), drawn from Normal(0, 1). A number outside of the table is not noticed
-    here, where only shapes are known: under `jit` JAX would take the nearest row. Look at tokens where they are made.
+    here, where only shapes are known: JAX would take the nearest row. `fit`, `compare` and `check` look at tokens.
     """
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in (tokens, width)):
         raise BadInput(f"the table is {tokens} x {width}: expected whole numbers above 0")
@@ -34,7 +34,7 @@ def embedding(tokens: int, width: int) -> Layer:
     def backward(E: Array, ids: Int[Array, " T"], dy: Float[Array, "T width"]) -> tuple[Rows, Any]:
         return Rows(ids, dy, tokens), None
 
-    return Layer(f"embedding({tokens}, {width})", init, forward, backward, takes_integers=True)
+    return Layer(f"embedding({tokens}, {width})", init, forward, backward, takes_integers=True, tokens=tokens)
 
 
 def positions(longest: int) -> Layer:
@@ -43,6 +43,7 @@ def positions(longest: int) -> Layer:
     Attention does not know where in the sequence anything stands, unless it is told. The parameters are P alone,
     (longest, width), drawn from Normal(0, 1). Places that the sequence does not reach get 0.
     """
+    check_whole("the longest sequence of positions is", longest)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Array, Shape]:
         if len(in_shape) != 2:

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_number, check_whole
 
 
 class Norm(NamedTuple):
@@ -30,7 +30,10 @@ def layer_norm(eps: float = 1e-5) -> Layer:
 
     takes out of dh what would only move the mean, and what would only change the size: neither reaches y. dg and db are
     summed over whatever axes come before the last.
+
+    eps: above 0, so that a row of equal numbers is divided by no 0.
     """
+    check_number("the eps of layer_norm is", eps, above_zero=True)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Norm, Shape]:
         width = _last_axis("layer_norm", in_shape)
@@ -54,6 +57,7 @@ def rms_norm(eps: float = 1e-5) -> Layer:
 
     As in `layer_norm`, but no mean is taken off: `dx = s (dh - h mean(h dh))`. The parameters are g alone.
     """
+    check_number("the eps of rms_norm is", eps, above_zero=True)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Array, Shape]:
         return jnp.ones(_last_axis("rms_norm", in_shape)), in_shape
@@ -78,8 +82,8 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
 
     The formulas are those of `layer_norm`, with means over the numbers of a group.
     """
-    if not isinstance(groups, int) or groups < 1:
-        raise BadInput(f"groups are {groups!r}: expected a whole number above 0")
+    check_whole("groups are", groups)
+    check_number("the eps of group_norm is", eps, above_zero=True)
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Norm, Shape]:
         channels = _last_axis(f"group_norm({groups})", in_shape)

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_whole
 from jaxprop.structured import OuterSum
 
 
@@ -34,6 +34,7 @@ def rnn(width: int) -> Layer:
 
     (Elman, "Finding structure in time", 1990.)
     """
+    check_whole("the width of an rnn is", width)
 
     def forward(params: Recurrent, x: Array) -> tuple[Array, tuple[Array, Array]]:
         from_input = x @ params.W.T + params.b
@@ -75,6 +76,7 @@ def lstm(width: int) -> Layer:
     and dc f and U^T dz go to the position before. (Hochreiter and Schmidhuber, "Long short-term memory", 1997; the
     forget gate f by Gers et al., "Learning to forget", 2000, whose bias starts at 1 here, so that at first it keeps.)
     """
+    check_whole("the width of an lstm is", width)
 
     def forward(params: Recurrent, x: Array) -> tuple[Array, tuple]:
         from_input = x @ params.W.T + params.b
@@ -114,9 +116,6 @@ def lstm(width: int) -> Layer:
 
 
 def _init(name: str, width: int, gates: int):
-    if not isinstance(width, int) or width < 1:
-        raise BadInput(f"{name} has a width of {width!r}: expected a whole number above 0")
-
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Recurrent, Shape]:
         if len(in_shape) != 2:
             raise BadInput(f"{name} takes a sequence (T, numbers), not an input of shape {in_shape}")

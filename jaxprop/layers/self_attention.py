@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxprop.errors import BadInput
-from jaxprop.layers.core import Layer, Shape
+from jaxprop.layers.core import Layer, Shape, check_whole
 from jaxprop.structured import OuterSum
 
 Heads = Float[Array, "T heads d"]
@@ -62,8 +62,7 @@ def attention(heads: int, causal: bool = False) -> Layer:
 
     The weights start as Normal(0, 1 / sqrt(width)). P, which is (heads, T, T), is kept for the backward pass.
     """
-    if not isinstance(heads, int) or heads < 1:
-        raise BadInput(f"heads are {heads!r}: expected a whole number above 0")
+    check_whole("the heads of attention are", heads)
 
     def mask(positions: int) -> Mask:
         everywhere = jnp.ones((positions, positions), bool)

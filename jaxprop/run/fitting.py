@@ -12,6 +12,7 @@ from jaxprop.data.batches import Examples, check_examples
 from jaxprop.errors import BadInput
 from jaxprop.training import Data, Epoch, Order, Outcome, State
 from jaxprop.verify.finite import all_finite
+from jaxprop.verify.ranges import check_ranges
 
 
 class Metrics(NamedTuple):
@@ -56,8 +57,9 @@ def fit(
     key: of the order of the examples; epoch i uses `jax.random.fold_in(key, i)`, whatever came before.
     begin: how many steps the state has behind it. Nothing else needs to be known to go on from there.
 
-    Raises `BadInput` on data that are empty, of unequal lengths or not finite, and on an epoch that returns no
-    `Outcome`; and `NonFinite` instead of yielding a state or costs that are not finite.
+    Raises `BadInput` on data that are empty, of unequal lengths or not finite; where they are `(inputs, targets)`, on
+    tokens and labels that the network does not have; and on an epoch that returns no `Outcome`; and `NonFinite`
+    instead of yielding a state or costs that are not finite.
     """
     numbers = {"batch_size": batch_size, "epochs": epochs, "begin": begin, "steps_per_call": steps_per_call}
     for name, number in numbers.items():
@@ -66,6 +68,7 @@ def fit(
     if epochs < 0:
         raise BadInput(f"epochs is {epochs}: expected a whole number of at least 0")
     n = count_examples(data)
+    check_ranges(epoch, data)
     steps = steps_per_epoch(n, batch_size)
     per_call = steps if steps_per_call is None else steps_per_call
     if per_call < 1:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxprop.errors import BadInput
 from jaxprop.structured import Outer, expand, is_structured, mean_over_examples
+from jaxprop.verify.ranges import check_ranges
 from jaxprop.verify.report import Comparison, LeafComparison
 
 ValueAndGrad = Callable[[Any, Any], tuple[Any, Any]]  # of anybody's: any parameters, any batch
@@ -93,11 +94,14 @@ def compare(
     what the reference gives is copied before the candidate is called. Where they do not agree both are called once
     more, and `notes` says if one of them does not give the same again.
 
-    Raises `BadInput` on parameters that are not floats, an empty batch, a reference that is not finite or not like
-    `params`, a tolerance or scale that is not a finite number of at least 0, a point where the loss bends along every
-    parameter, and on a function that raises something (kept as the cause), changes its arguments, or returns no pair.
+    Raises `BadInput` on parameters that are not floats, an empty batch, tokens and labels that a network of this
+    library does not have, a reference that is not finite or not like `params`, a tolerance or scale that is not a
+    finite number of at least 0, a point where the loss bends along every parameter, and on a function that raises
+    something (kept as the cause), changes its arguments, or returns no pair.
     """
     dtypes = check_point(params, batch)
+    for function in (reference, candidate):
+        check_ranges(function, batch)
     names = names_of(dtypes)
     least = _MEASURED if _knows_errors(reference) else 0.0
     tolerances = {

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxprop.errors import BadInput
 from jaxprop.gradients import ValueAndGrad
 from jaxprop.verify.comparison import dtype_of
+from jaxprop.verify.ranges import check_ranges
 
 
 def all_finite(tree: Any) -> bool:
@@ -23,7 +24,8 @@ def all_finite(tree: Any) -> bool:
 def checked(value_and_grad: ValueAndGrad) -> ValueAndGrad:
     """The same function for people who explore: it raises `BadInput` where a number is not finite.
 
-    It names the array of the parameters or of the batch that holds a NaN or an infinity. Where all of them are finite
+    It names the array of the parameters or of the batch that holds a NaN or an infinity, and the row of a token or a
+    label that the network does not have. Where all of them are finite
     and the result is not, it says how large they were.
 
     It looks at numbers, so it goes outside of `jax.jit`: `checked(jax.jit(backprop(network, cost)))`. Inside it raises.
@@ -37,6 +39,7 @@ def checked(value_and_grad: ValueAndGrad) -> ValueAndGrad:
                 if not all_finite(leaf):
                     where = jax.tree_util.keystr(path)
                     raise BadInput(f"{name}{where} holds a NaN or an infinity: every number must be finite")
+        check_ranges(value_and_grad, batch)
         result = value_and_grad(params, batch)
         if not all_finite(result):
             sizes = f"params reach {_largest(params):.3g} and the batch {_largest(batch):.3g}"

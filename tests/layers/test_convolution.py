@@ -159,6 +159,22 @@ def test_an_input_of_another_float_type_is_widened_as_in_a_dense_layer():
         lambda: jp.residual(jp.relu),  # pyright: ignore
         lambda: jp.positionwise(None),  # pyright: ignore
         lambda: jp.transformer(5, 5, 5, depth=0),
+        lambda: jp.positions(0),
+        lambda: jp.positions(2.5),  # pyright: ignore
+        lambda: jp.positions(True),
+        lambda: jp.layer_norm(0),
+        lambda: jp.layer_norm(float("nan")),
+        lambda: jp.layer_norm(True),
+        lambda: jp.rms_norm(-1e-5),
+        lambda: jp.rms_norm(float("inf")),
+        lambda: jp.group_norm(2, None),  # pyright: ignore
+        lambda: jp.group_norm(2, 0),
+        lambda: jp.group_norm(True),
+        lambda: jp.attention(True),
+        lambda: jp.rnn(True),
+        lambda: jp.rnn(0),
+        lambda: jp.lstm(True),
+        lambda: jp.lstm("3"),  # pyright: ignore
     ],
 )
 def test_what_no_layer_can_be_made_of_is_said_in_one_sentence(make):

@@ -53,6 +53,22 @@ def test_a_network_worked_by_hand():
     np.testing.assert_array_equal(dx, [4, -10])
 
 
+def test_a_chain_of_no_layers_is_the_identity():
+    nothing = chain()
+    x, dy = jnp.arange(3.0), jnp.array([5.0, 6.0, 7.0])
+    assert repr(nothing) == "chain()"
+    assert nothing.init(jax.random.key(0), (3,)) == ((), (3,))
+    y, residuals = nothing.forward((), x)
+    grads, dx = nothing.backward((), residuals, dy)
+    assert grads == ()
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(dx, dy)
+    # In a residual it doubles what passes, both ways.
+    y, residuals = residual(nothing).forward((), x)
+    np.testing.assert_array_equal(y, 2 * x)
+    np.testing.assert_array_equal(residual(nothing).backward((), residuals, dy)[1], 2 * dy)
+
+
 def test_a_relu_that_sleeps_passes_nothing_back():
     # z1 = (1*1 - 3, 1*1 + 1) = (-2, 2): the first neuron sleeps, so neither its bias nor its weights matter.
     network = chain(dense(2), relu(), dense(1))

@@ -7,14 +7,15 @@ import pytest
 
 import jaxprop as jp
 
-# Rows of four numbers with mean 0 and mean square 1, so that h is x and s is 1, but for eps.
+# Rows of four numbers with mean 0 and mean square 1, so that h is x and s is 1, but for eps, which vanishes here.
 ROW = jnp.array([1.0, -1, 1, -1])
+TINY = 1e-30
 
 
 def test_layer_norm_worked_by_hand():
     # x = 5 + 3 ROW: h = ROW and s = 1/3. With g = (1, 1, 2, 1) and dy = (2, 0, 0, 0): dh = (2, 0, 0, 0), its mean is
     # 1/2, the mean of h dh is 1/2, so dx = (dh - 1/2 - ROW / 2) / 3 = (1, 0, -1, 0) / 3.
-    layer = jp.layer_norm(eps=0)
+    layer = jp.layer_norm(eps=TINY)
     params = jp.Norm(g=jnp.array([1.0, 1, 2, 1]), b=jnp.array([0.0, 0, 0, 7]))
     y, residuals = layer.forward(params, 5 + 3 * ROW)
     np.testing.assert_allclose(y, [1, -1, 2, 6], rtol=1e-6)  # rsqrt, to a few ulps of float32
@@ -26,14 +27,18 @@ def test_layer_norm_worked_by_hand():
 
 def test_rms_norm_worked_by_hand():
     # x = 3 ROW: h = ROW, s = 1/3; dh = (2, 0, 0, 0), mean of h dh is 1/2: dx = (dh - ROW / 2) / 3.
-    layer = jp.rms_norm(eps=0)
+    layer = jp.rms_norm(eps=TINY)
     _, residuals = layer.forward(jnp.ones(4), 3 * ROW)
     dg, dx = layer.backward(jnp.ones(4), residuals, jnp.array([2.0, 0, 0, 0]))
     np.testing.assert_allclose(dx, np.array([1.5, 0.5, -0.5, 0.5]) / 3, atol=1e-6)
     np.testing.assert_allclose(dg, [2, 0, 0, 0], atol=1e-6)
 
 
-NORMS = {"layer_norm": jp.layer_norm(eps=0), "rms_norm": jp.rms_norm(eps=0), "group_norm": jp.group_norm(2, eps=0)}
+NORMS = {
+    "layer_norm": jp.layer_norm(eps=TINY),
+    "rms_norm": jp.rms_norm(eps=TINY),
+    "group_norm": jp.group_norm(2, eps=TINY),
+}
 
 
 @pytest.mark.parametrize("name", NORMS)

@@ -85,5 +85,5 @@ def test_what_does_not_fit_is_named_before_anything_runs():
         jp.attention(4).init(jax.random.key(0), (5, 6))
     with pytest.raises(jp.BadInput, match=r"takes a sequence \(T, width\), not an input of shape \(6,\)"):
         jp.attention(2).init(jax.random.key(0), (6,))
-    with pytest.raises(jp.BadInput, match="heads are 0"):
+    with pytest.raises(jp.BadInput, match="the heads of attention are 0"):
         jp.attention(0)
