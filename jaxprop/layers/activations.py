@@ -94,6 +94,9 @@ def gelu(exact: bool = False) -> Layer:
     exact: by the error function, so `da/dz = Phi(z) + z phi(z)`. Otherwise, as JAX has it, by the tanh that is near it:
         `a = z (1 + t) / 2` with `t = tanh(c (z + 0.044715 z^3))`, `c = sqrt(2 / pi)`, so
         `da/dz = (1 + t) / 2 + z (1 - t^2) c (1 + 3 * 0.044715 z^2) / 2`.
+
+    The slope is 0 or 1 for large z, up to the largest number there is, where that of `jax.nn.gelu` by its tanh is NaN:
+    from 2e19 on in float32, 1e154 in float64.
     """
     c, cubic = (2 / math.pi) ** 0.5, 0.044715
 
@@ -103,6 +106,9 @@ def gelu(exact: bool = False) -> Layer:
             phi = jnp.exp(-z * z / 2) / (2 * math.pi) ** 0.5
             return Phi + z * phi
         t = jnp.tanh(c * (z + cubic * z**3))
+        # z^2 overflows long before z does, and 1 - t^2, which is 0 there, times infinity would be NaN. From 30 on it is
+        # 0 in any type, whatever it is multiplied by. (No `jnp.clip`, which takes no complex numbers.)
+        z = jnp.minimum(jnp.maximum(z, -30), 30)
         return (1 + t) / 2 + z * (1 - t * t) * (c * (1 + 3 * cubic * z * z)) / 2
 
     name = "gelu(exact)" if exact else "gelu"

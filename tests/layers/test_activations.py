@@ -125,11 +125,26 @@ def test_one_half_of_a_swiglu_opens_the_other():
         swiglu().init(jax.random.key(0), (4, 3))
 
 
-@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "gelu"])  # it has z^3, as JAX's
-def test_very_large_numbers_neither_overflow_nor_turn_into_nan(name):
-    z = jnp.array([-1e30, -1e3, 1e3, 1e30])
+# Far out to the left and to the right.
+ENDS = dict.fromkeys(("relu", "softplus", "swish", "gelu", "gelu(exact)"), (0, 1))
+ENDS |= {"sigmoid": (0, 0), "tanh": (0, 0), "identity": (1, 1), "leaky_relu(0.1)": (np.float32(0.1), 1)}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_largest_numbers_neither_overflow_nor_turn_into_nan_and_have_the_slope_of_the_ends(name, dtype):
+    z = jnp.array([-1, -1e-3, 1e-3, 1], dtype) * jnp.finfo(dtype).max
     assert jnp.isfinite(ACTIVATIONS[name].forward((), z)[0]).all()
-    assert jnp.isfinite(slopes(ACTIVATIONS[name], z)).all()
+    left, right = ENDS[name]
+    # A tenth is another number in float16: by 2^-12 of it. The others are exact.
+    np.testing.assert_allclose(slopes(ACTIVATIONS[name], z), [left, left, right, right], rtol=2**-12)
+
+
+def test_gelu_has_the_slope_of_its_ends_in_float64_too():
+    with jax.enable_x64(True):
+        z = jnp.array([-1.7e308, -1e154, -30, 30, 1e154, 1.7e308])
+        np.testing.assert_array_equal(slopes(gelu(), z), [0, 0, 0, 1, 1, 1])
+        assert jnp.isnan(slopes(gelu(), jnp.array([jnp.nan]))).all()  # what was none before is none after
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
