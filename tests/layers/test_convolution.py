@@ -1,5 +1,6 @@
 """The convolution: by hand on paper, the sum over examples as one convolution, and what it refuses."""
 
+import re
 from typing import Any
 
 import jax
@@ -108,11 +109,21 @@ def test_weights_start_as_wide_as_the_fan_in_asks(gain):
         (lambda: conv2d(4, padding="same"), (8, 8, 1), "padding is 'same': expected"),
         (lambda: jp.conv2d(4, padding=((-1, 0), (0, 0))), (8, 8, 1), "padding is .*: expected"),
         (lambda: conv2d(4, padding=1), (8, 8, 1), "padding is 1: expected"),
+        (lambda: jp.conv2d(4, padding=((True, 0), (0, 0))), (8, 8, 1), "padding is .*: expected"),
+        (lambda: jp.conv2d(4, stride=True), (8, 8, 1), "stride is True: expected"),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(make, in_shape, complaint):
     with pytest.raises(jp.BadInput, match=complaint):
         make().init(KEY, in_shape)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 2), (4, 4), (4, 3), (1, 4, 4, 3)])
+def test_an_input_that_does_not_fit_the_weights_is_named(shape):
+    params, _ = jp.conv2d(2).init(KEY, (4, 4, 3))
+    said = rf"an input has shape {re.escape(str(shape))}: the weights of this convolution expect \(height, width, 3\)"
+    with pytest.raises(jp.BadInput, match=said):
+        jp.conv2d(2).forward(params, jnp.zeros(shape))
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,33 @@ def test_in_float32_it_is_no_further_off_than_twice_what_autodiff_is(name):
     assert worst[0] <= max(2 * worst[1], 4 * np.finfo(np.float32).eps)
 
 
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_parameters_are_drawn_in_the_default_float_type(name):
+    layer, in_shape = ONE_OF_EACH[name]
+    for x64, dtype in ((False, jnp.float32), (True, jnp.float64)):
+        with jax.enable_x64(x64):
+            params = jax.eval_shape(lambda key: layer.init(key, in_shape)[0], jax.random.key(0))
+            assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape", "wanted"),
+    [
+        (jp.rnn(200), (3, 100), (1 / 100**0.5, 1 / 200**0.5)),
+        (jp.lstm(100), (3, 200), (1 / 200**0.5, 1 / 100**0.5)),
+        (jp.attention(2), (3, 200), (1 / 200**0.5,) * 4),
+        (jp.embedding(200, 100), (3,), (1,)),
+        (jp.positions(200), (3, 100), (1,)),
+    ],
+    ids=repr,
+)
+def test_matrices_start_as_wide_as_is_said(layer, in_shape, wanted):
+    params, _ = layer.init(jax.random.key(0), in_shape)
+    spreads = [float(jnp.std(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    # 20,000 draws or more: the spread of their standard deviation is 1 / sqrt(40,000), and five of those are allowed.
+    assert spreads == pytest.approx(wanted, rel=5 / 40_000**0.5)
+
+
 # In plain NumPy, number by number
 
 

@@ -48,6 +48,12 @@ def test_most_windows_of_a_digit_are_ties():
     assert tied.mean() > 0.5
 
 
+def test_the_largest_of_negative_numbers_is_one_of_them():
+    x = jnp.array([[-4.0, -2], [-3, -9]])[..., None]
+    np.testing.assert_array_equal(jp.max_pool(2).forward((), x)[0], [[[-2]]])
+    np.testing.assert_array_equal(dx_of(jp.max_pool(2), x, jnp.array([[[5.0]]])), [[0, 5], [0, 0]])
+
+
 def test_every_number_of_a_window_gets_its_part_of_a_mean():
     x = jnp.array([[1.0, 2, 0, 7], [3, 0, 1, 0]])[..., None]
     y, _ = jp.avg_pool(2).forward((), x)
