@@ -35,6 +35,7 @@ class Layer(NamedTuple):
     takes_integers: whether x are integers, such as tokens; otherwise they are floats.
     tokens: how many different ones it knows, where it does: x are then whole numbers from 0 to `tokens - 1`. They are
         looked at where data come in, as in `fit` and `compare`, and never in here.
+    elementwise: whether each number of y depends on the number of x at its place alone, as in an activation.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Layer(NamedTuple):
     backward: Callable[[Params, Any, Array], tuple[Grads, Array]]
     takes_integers: bool = False
     tokens: int | None = None
+    elementwise: bool = False
 
     def __repr__(self) -> str:
         return self.name
