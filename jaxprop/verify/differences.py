@@ -218,6 +218,8 @@ def finite_differences(loss: Loss) -> Measuring:
 
     def measured(params: Any, batch: Any) -> Measured:
         flat, unravel = ravel_pytree(params)
+        if not flat.size:
+            return Measured(loss(params, batch), params, params, params)
         found = differences(params, batch, jnp.arange(flat.size))
         _, as_flags = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), bool), params))
         trees = unravel(found.slopes), unravel(found.errors), as_flags(found.bends)
