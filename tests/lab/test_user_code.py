@@ -186,7 +186,8 @@ def test_a_file_that_goes_to_another_folder_does_so_for_itself_alone(tmp_path, m
     (tmp_path / "data" / "numbers.txt").write_text("7")
     monkeypatch.chdir(tmp_path)
     Path("moving.py").write_text(
-        "import os\nfrom pathlib import Path\n\nos.chdir('data')\n\ndef f():\n    return Path('numbers.txt').read_text()\n"
+        "import os\nfrom pathlib import Path\n\nos.chdir('data')\n\n"
+        "def f():\n    return Path('numbers.txt').read_text()\n"
     )
     f = load_function("--loss", "moving.py:f")
     assert Path.cwd() == tmp_path
