@@ -153,12 +153,12 @@ def compare_at(probe: Probe, reference: ValueAndGrad, candidate: ValueAndGrad, d
     Raises `BadInput` as `compare` does.
     """
     with jax.enable_x64(dtype == jnp.float64):
-        params, batch = cast((probe.params, probe.batch), dtype)
-        if probe.yardstick is None:
+        (params, batch), yardstick = cast(((probe.params, probe.batch), probe.yardstick), dtype)
+        if yardstick is None:
             return compare_beyond_rounding(reference, candidate, params, batch)
         check_point(params, batch)
         found = []
-        for point in ((params, batch), cast(probe.yardstick, dtype)):
+        for point in ((params, batch), yardstick):
             result = call("reference", reference, *point)
             check_reference(result.value, result.grads, params)
             found.append(result)
@@ -180,9 +180,20 @@ def _badness(leaf: LeafComparison) -> tuple[bool, float]:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """The same tree with its floats in this type; keys of random numbers and whole numbers stay what they are."""
+    """The same tree with its floats in this type; keys of random numbers and whole numbers stay what they are.
+
+    An array of NumPy that is in it twice, as those of a point and its yardstick are, is cast once.
+    """
+    done: dict[int, Any] = {}
 
     def leaf(x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return in_type(x)
+        if id(x) not in done:
+            done[id(x)] = in_type(x)
+        return done[id(x)]
+
+    def in_type(x: Any) -> Any:
         given = dtype_of(x)
         if jnp.issubdtype(given, jax.dtypes.extended):  # keys of random numbers
             return x

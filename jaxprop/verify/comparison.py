@@ -358,7 +358,10 @@ def is_number(x: Any) -> bool:
 
 def is_like(tree: Any, params: Any) -> bool:
     """Whether a tree has the leaves of the parameters, with their shapes."""
-    shapes = {key: leaf.shape for key, leaf in _arrays(tree).items()}
+    # An array on a device has a shape without being copied from there.
+    shapes = {
+        key: leaf.shape if isinstance(leaf, jax.Array) else as_array(leaf).shape for key, leaf in keyed(tree).items()
+    }
     return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}
 
 
@@ -732,13 +735,18 @@ def angle_between(b: np.ndarray, a: np.ndarray) -> float | None:
     """
     if not a.any() or not b.any():
         return None
-    half_chord = np.linalg.norm(_unit(a) - _unit(b)) / 2
+    half_chord = _norm(_unit(a) - _unit(b)) / 2
     return float(2 * np.arcsin(np.clip(half_chord, 0, 1)))  # rounding may lead beyond 1
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
     x = x / np.abs(x).max()  # squares of very large or small numbers leave the range of floats
-    return x / np.linalg.norm(x)
+    return x / _norm(x)
+
+
+def _norm(x: np.ndarray) -> float:
+    """Without `np.linalg.norm`, whose threads take longer to wake up than arrays of this size to be squared."""
+    return float(np.sqrt(np.sum(np.square(x))))
 
 
 def ulps_between(b: np.ndarray, a: np.ndarray) -> np.ndarray:
