@@ -445,9 +445,9 @@ EXPERIMENT = Experiment("compare_gradients", measure, claims, tables, figures, f
 
 
 def main_of_own(options: CompareOptions) -> int:
-    """Compares the functions that the options name, prints it, leaves a run folder; 1 if they do not agree."""
+    """Compares the functions that the options name, prints it, leaves a run folder; 1 if one of them is wrong."""
     device = first_line(options.device, "float64")
-    reference, found, by_differences, conclusion = compare_own(options.loss, options.gradient, options.inputs)
+    reference, found, by_differences, conclusion, right = compare_own(options.loss, options.gradient, options.inputs)
     if options.gradient is None:
         print("autodiff of your loss is what is tested here, so finite differences are the reference")
     record = {
@@ -458,6 +458,7 @@ def main_of_own(options: CompareOptions) -> int:
         **found.to_dict(),
         "by_differences": {name: checked.to_dict() for name, checked in by_differences.items()},
         "conclusion": conclusion,
+        "right": right,
         **folders.provenance(device),
     }
     with folders.whole_run_folder(options.out, "compare_gradients", options.seed) as folder:
@@ -470,12 +471,12 @@ def main_of_own(options: CompareOptions) -> int:
         print_wide(f"{name.capitalize()}, compared with finite differences", checked)
     if conclusion:
         print(f"\n{conclusion}")
-    if options.loss and options.gradient and options.inputs and not found.agree:
+    if options.loss and options.gradient and options.inputs and not right:
         functions = load_function("--loss", options.loss), load_function("--gradient", options.gradient)
         for line in say_what_is_wrong(*functions, load_point(options.inputs)):
             print(line)
     print(f"run folder: {folder}")
-    return 0 if found.agree else 1
+    return 0 if right else 1
 
 
 def main(options: CompareOptions) -> int:

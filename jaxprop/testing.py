@@ -1,5 +1,6 @@
 """For the tests of other people: one assertion, for pytest, unittest and anything else that knows `AssertionError`."""
 
+import warnings
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxprop.verify.checking import cast
 from jaxprop.verify.comparison import ValueAndGrad, called, compare, is_number
 from jaxprop.verify.differences import finite_differences
 from jaxprop.verify.oracles import Loss, in_float64
+from jaxprop.verify.report import Comparison
 
 
 def assert_gradients_agree(
@@ -19,8 +21,11 @@ def assert_gradients_agree(
     batch: Any,
     tolerance: float | None = None,
     scale: Any = None,
-) -> None:
+) -> Comparison:
     """Raises `AssertionError` with the table of all leaves, and the leaf to look at first, where two gradients part.
+
+    Returns the comparison where they agree. What could not be judged, at a kink or because rounding hides it, is a
+    warning (`UserWarning`), once for each note of the comparison: an assertion that passes has not seen that part.
 
     reference: `(params, batch) -> (value, grads)`, such as `jax.value_and_grad(loss)`; or the loss itself,
         `(params, batch) -> cost`: then finite differences of it, which no rule of yours can mislead.
@@ -49,3 +54,6 @@ def assert_gradients_agree(
     if not found:
         first = found.failures[0]
         raise AssertionError(f"the gradients do not agree: look at {first.path} first, which {first.verdict}\n{found}")
+    for note in found.notes:
+        warnings.warn(f"the gradients agree, but for this: {note}", UserWarning, stacklevel=2)
+    return found

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def one_thing():
     return jnp.zeros(3)
 
 a_number = 3
+
+def loss_with_a_kink(params, batch):
+    return jnp.sum(jax.nn.relu(params["w"]) * batch)
+
+def half_at_the_kink(params, batch):  # jax.nn.relu has 0 there
+    return {"w": jnp.heaviside(params["w"], 0.5) * batch}
+
+def outside_of_the_kink(params, batch):
+    return {"w": jnp.heaviside(params["w"], 3.0) * batch}
+
+def wrong_beside_the_kink(params, batch):
+    return {"w": jnp.heaviside(params["w"] - 1, 0.5) * batch}
+
+def at_the_kink():
+    return {"w": jnp.array([0.0, 0.5, -1.0])}, jnp.array([1.0, 0.5, 2.0])
 """
 
 
@@ -212,6 +228,21 @@ def test_a_right_gradient_of_a_loss_with_a_wrong_rule_is_upheld(mine, tmp_path, 
     conclusion = results(tmp_path)["conclusion"]
     assert conclusion.startswith("Finite differences side with your gradient: autodiff of your loss is wrong")
     assert conclusion in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("gradient", "code", "words"),
+    [
+        ("half_at_the_kink", 0, r"Neither is wrong\. They part at \['w'\]\[0\] alone, where your loss has a kink"),
+        ("outside_of_the_kink", 1, "Finite differences agree with both, in float64: the two part by less than"),
+        ("wrong_beside_the_kink", 1, "Finite differences side with autodiff: your gradient is wrong"),
+    ],
+)
+def test_two_right_gradients_may_part_at_a_kink(mine, tmp_path, gradient, code, words):
+    assert compare_mine(mine, loss="loss_with_a_kink", gradient=gradient, inputs="at_the_kink") == code
+    found = results(tmp_path)
+    assert found["right"] is (code == 0)
+    assert re.match(words, found["conclusion"])
 
 
 def test_the_columns_are_explained_below_the_table(mine, capsys):

@@ -85,6 +85,18 @@ def test_the_types_are_those_that_are_given_and_a_tolerance_is_taken():
     assert jnp.ones(1).dtype == "float32", "differences take float64, and put the switch back"
 
 
+def test_the_comparison_comes_back_and_what_was_not_judged_is_a_warning():
+    def with_a_kink(params, batch):
+        return loss(params, batch) + jnp.abs(params["b"])
+
+    at_the_kink = PARAMS | {"b": jnp.array(0.0)}
+    with pytest.warns(UserWarning, match=r"agree, but for this: kink here, not judged: 1 of 4 coordinates: \['b'\]"):
+        found = assert_gradients_agree(with_a_kink, with_a_kink, at_the_kink, BATCH)
+    assert found.agree
+    assert found.notes
+    assert not assert_gradients_agree(loss, by_hand, PARAMS, BATCH).notes  # a warning would be an error here
+
+
 def test_in_unittest_it_is_a_failure_and_no_error():
     class Mine(unittest.TestCase):
         def test_right(self):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,9 +27,14 @@ def load_object(option: str, place: str) -> Any:
     if not file or not path.is_file():
         raise BadInput(f"{option} is {place!r}: expected FILE.py:name with a file that exists")
     module = _module(option, place, path)
-    if not hasattr(module, name):
+    # A module may have a `__getattr__` of its own, which may raise anything.
+    found = _of_user(option, place, getattr)(module, name, _NOTHING)
+    if found is _NOTHING:
         raise BadInput(f"{option} is {place!r}: {file} has nothing of the name {name!r}")
-    return getattr(module, name)
+    return found
+
+
+_NOTHING = object()
 
 
 def load_function(option: str, place: str) -> Callable:
@@ -44,6 +50,8 @@ def load_function(option: str, place: str) -> Callable:
 
 # The folders of files that were loaded, the one that was used last at the end: what lies in one of them is a user's.
 _FOLDERS: dict[Path, None] = {}
+# Where the code of such a folder works, if it has gone elsewhere.
+_WORKS_IN: dict[Path, str] = {}
 
 
 def absolute(place: str | None) -> str | None:
@@ -88,6 +96,8 @@ def _siblings(folder: Path) -> Iterator[None]:
     """Lets a file import the files beside it, as Python does for a script that it runs.
 
     A file of the same name that came from another user's folder makes room for the one that is beside this file.
+    A file that changes the working folder changes it for its own functions, and not for the script: results and other
+    places that were named stay where they were meant.
     """
     if next(reversed(_FOLDERS), None) != folder:
         _FOLDERS.pop(folder, None)
@@ -99,11 +109,19 @@ def _siblings(folder: Path) -> Iterator[None]:
                 del sys.modules[name]
         _FOLDERS[folder] = None
     sys.path.insert(0, str(folder))
+    ours = os.getcwd()
+    if folder in _WORKS_IN:
+        os.chdir(_WORKS_IN[folder])
     try:
         yield
     finally:
         if str(folder) in sys.path:  # the user's own file may have taken it out
             sys.path.remove(str(folder))
+        if os.getcwd() != ours:
+            _WORKS_IN[folder] = os.getcwd()
+            os.chdir(ours)
+        else:
+            _WORKS_IN.pop(folder, None)
 
 
 def _where(error: BaseException) -> str:
@@ -126,9 +144,11 @@ def _of_user(option: str, place: str, function: Callable) -> Callable:
         try:
             with _siblings(folder):
                 return function(*arguments, **named)
-        # Anything at all may come out of somebody else's code. A file that calls sys.exit would end the script, and
-        # with exit code 0 pass for a success.
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # and what `lab.signals` makes of SIGTERM: somebody wants an end
+            raise
+        # Anything else at all may come out of somebody else's code. A file that calls sys.exit would end the script,
+        # and with exit code 0 pass for a success.
+        except BaseException as error:
             said = next(iter(str(error).splitlines()), "nothing")
             what = f"{type(error).__name__}{_where(error)}"
             raise BadInput(f"{option} {place} raised {what}, which says: {said}") from error

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import jaxprop as jp
-from jaxprop.verify.checking import check
+from jaxprop.verify.checking import cast, check
 from jaxprop.verify.comparison import ValueAndGrad
 from lab.claims import Claim, Experiment, conduct
 from lab.common import Options, print_wide, progress, run
@@ -116,7 +116,7 @@ def caught_by_differences(exhibit: Exhibit) -> dict[str, bool | None]:
     for dtype in DTYPES:
         with jax.enable_x64(dtype == np.float64):
             for i, probe in enumerate(exhibit.points()):
-                params, batch = jax.tree.map(dtype, (probe.params, probe.batch))
+                params, batch = cast((probe.params, probe.batch), dtype)
                 for name, judge in difference_judges().items():
                     title = f"{name}, {np.dtype(dtype)}"
                     wrong, right = (

@@ -34,6 +34,7 @@ class Measured(NamedTuple):
     grads: Any
     errors: Any
     bends: Any  # of bools: the loss has a kink or a jump there, so that there is nothing to measure
+    value_error: Any = 0.0  # how far rounding may take the value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Measuring:
 _TOLERANCES = {"float64": 1e-11, "float32": 1e-4, "float16": 0.15, "bfloat16": 0.25}
 _MEASURED = 1e-6
 _PRECISION = "highest"
+# How often a reference is called again to see what rounding does to it, and what is allowed beside the most that was
+# seen: two gradients differ by the rounding of both, and so few draws do not show the worst.
+_DRAWS = 4
+_BEYOND = 8
 
 
 def compare(
@@ -69,7 +74,8 @@ def compare(
 
     reference: of `jaxprop.finite_differences(loss)`, mostly inside `jaxprop.in_float64`, the estimated errors count
         too: |reference - candidate| <= tolerance * scale + error, coordinate by coordinate. Where the loss bends or
-        jumps at the point itself, there is nothing to measure: such coordinates are named in `notes`, and not judged.
+        jumps at the point itself, there is nothing to measure, nor is there where the error is as large as the leaf:
+        such coordinates are named in `notes`, and not judged.
     params: any pytree of float arrays. A gradient has its paths, shapes and dtypes: a candidate that has not, or that
         holds a NaN or an infinity, fails with a verdict that names the leaf. The reference may be of a wider dtype.
     batch: any pytree.
@@ -96,8 +102,28 @@ def compare(
 
     Raises `BadInput` on parameters that are not floats, an empty batch, tokens and labels that a network of this
     library does not have, a reference that is not finite or not like `params`, a tolerance or scale that is not a
-    finite number of at least 0, a point where the loss bends along every parameter, and on a function that raises
+    finite number of at least 0, a point where nothing can be judged along any parameter, and on a function that raises
     something (kept as the cause), changes its arguments, or returns no pair.
+    """
+    return compare_beyond_rounding(reference, candidate, params, batch, tolerance, scale, value_scale, allowed=False)
+
+
+def compare_beyond_rounding(
+    reference: ValueAndGrad,
+    candidate: ValueAndGrad,
+    params: Any,
+    batch: Any,
+    tolerance: float | None = None,
+    scale: Any = None,
+    value_scale: float | None = None,
+    allowed: bool = True,
+) -> Comparison:
+    """`compare`, which where the two part also asks what rounding does to the reference.
+
+    allowed: whether it is asked. Where a sum cancels, or a softmax is saturated, a change of the last digits of the
+        parameters and the batch changes the first ones of the gradient, and two right gradients differ. So the
+        reference is called at `_DRAWS` points that are a few ulps away. What it changes by is its error, leaf by leaf,
+        in the sense of a reference that was measured. A leaf that changes by as much as it is large is not judged.
     """
     dtypes = check_point(params, batch)
     for function in (reference, candidate):
@@ -115,29 +141,94 @@ def compare(
         check_number("value_scale", value_scale)
     given = call("candidate", candidate, params, batch)
 
-    extra = [key for key in given.grads if key not in wanted.grads]
-    leaves = [_extra(name, given.grads[key]) for key, name in names_of(extra, taken=names.values()).items()]
-    for key, b in wanted.grads.items():
-        errors = None if wanted.errors is None else (wanted.errors[key], wanted.bends[key])
-        leaves.append(
-            compare_leaf(names[key], b, given.grads.get(key), dtypes[key], tolerances[key], scales[key], errors)
-        )
-    value = _compare_values(wanted.value, given.value, max(tolerances.values()), value_scale)
-    agree = value.agree and all(leaf.agree for leaf in leaves)
-    notes = _note_on_kinks(leaves)
+    def judged(wanted: Result) -> tuple[LeafComparison, tuple[LeafComparison, ...]]:
+        whole = _largest_known(wanted, scales)
+        extra = [key for key in given.grads if key not in wanted.grads]
+        leaves = [_extra(name, given.grads[key]) for key, name in names_of(extra, taken=names.values()).items()]
+        for key, b in wanted.grads.items():
+            errors = None if wanted.errors is None else (wanted.errors[key], wanted.bends[key])
+            candidates = given.grads.get(key), dtypes[key]
+            leaves.append(compare_leaf(names[key], b, *candidates, tolerances[key], scales[key], errors, whole))
+        value = _compare_values(wanted.value, given.value, max(tolerances.values()), value_scale, wanted.value_error)
+        return value, tuple(leaves)
+
+    def on_repeats(name: str, function: ValueAndGrad, before: Result) -> list[str]:
+        if _knows_errors(function):
+            return []
+        return _note_on_repeats(name, before, call(name, function, params, batch), tolerances)
+
+    value, leaves = judged(wanted)
+    repeats = []
+    if not _all_agree(value, leaves):
+        repeats = on_repeats("reference", reference, wanted)
+        # What is not repeatable changes by chance, of which nothing can be learnt about rounding.
+        if allowed and not repeats and wanted.errors is None:
+            value, leaves = judged(_with_rounding(wanted, reference, params, batch))
+    agree = _all_agree(value, leaves)
+    notes = _notes_on_unjudged(leaves, must_judge=not allowed)
     if not agree:
-        for name, function, before in (("reference", reference, wanted), ("candidate", candidate, given)):
-            if not _knows_errors(function):
-                notes += _note_on_repeats(name, before, call(name, function, params, batch), tolerances)
+        notes += [*repeats, *on_repeats("candidate", candidate, given)]
     return Comparison(
         agree=agree,
         value=value,
-        leaves=tuple(leaves),
+        leaves=leaves,
         dtype=", ".join(sorted({str(dtype) for dtype in dtypes.values()})),
         device=given.device or wanted.device or "the host, by NumPy",
         matmul_precision=_PRECISION,
         notes=tuple(notes),
     )
+
+
+def _all_agree(value: LeafComparison, leaves: Iterable[LeafComparison]) -> bool:
+    return value.agree and all(leaf.agree for leaf in leaves)
+
+
+def _largest_known(wanted: "Result", scales: Mapping[Key, float | None]) -> float:
+    """How large the whole gradient is, for leaves that are 0 to within their errors; where all are, the value is it."""
+    sizes = [0.0]
+    for key, b in wanted.grads.items():
+        b = np.abs(b.astype(np.float64))
+        if wanted.errors is not None:
+            b = np.where(wanted.bends[key] | (b <= wanted.errors[key]), 0, b)
+        sizes.append(max(float(b.max(initial=0)), scales[key] or 0.0))
+    return max(sizes) or abs(float(wanted.value))
+
+
+def _with_rounding(wanted: "Result", reference: ValueAndGrad, params: Any, batch: Any) -> "Result":
+    """The reference with its errors: what changes in each leaf when parameters and batch change by a few ulps.
+
+    Each array is changed by a factor of its own, so that 0 stays 0 and equal numbers stay equal: whatever is exactly at
+    a kink, or ties, still is. The factors are below 1, so that what has to be at most 1 still is.
+    """
+    random = np.random.RandomState(0)
+    errors = dict.fromkeys(wanted.grads, 0.0)
+    value_error = 0.0
+
+    def nudged(x: Any) -> Any:
+        if not jnp.issubdtype(dtype_of(x), jnp.floating):
+            return x
+        dtype = dtype_of(x)
+        return np.asarray(1 - random.randint(1, 5) * float(jnp.finfo(dtype).eps)).astype(dtype) * x
+
+    for _ in range(_DRAWS):
+        try:
+            other = call("reference", reference, *jax.tree.map(nudged, (params, batch)))
+        except BadInput:  # such a point is not legal, and tells nothing
+            continue
+        for key, b in wanted.grads.items():
+            errors[key] = max(errors[key], _largest_change(b, other.grads[key]))
+        value_error = max(value_error, _largest_change(wanted.value, other.value))
+    return wanted._replace(
+        errors={key: np.full(b.shape, _BEYOND * errors[key]) for key, b in wanted.grads.items()},
+        bends={key: np.zeros(b.shape, bool) for key, b in wanted.grads.items()},
+        value_error=np.asarray(_BEYOND * value_error),
+    )
+
+
+def _largest_change(b: np.ndarray, a: np.ndarray) -> float:
+    """0 where the second is not finite."""
+    change = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return float(change.max(where=np.isfinite(change), initial=0))
 
 
 def per_example_scale(values_and_grads: ValueAndGrad, params: Any, batch: Any) -> Any:
@@ -171,6 +262,7 @@ class Result(NamedTuple):
     errors: Leaves | None  # of a reference that was measured; else None, and then there are no bends
     bends: Leaves
     device: str | None
+    value_error: np.ndarray | None = None
 
 
 def _knows_errors(function: ValueAndGrad) -> bool:
@@ -187,7 +279,8 @@ def call(name: str, function: ValueAndGrad, params: Any, batch: Any) -> Result:
     result = called(name, measured or function, params, batch)
     if isinstance(result, Measured):
         bends = _arrays(result.bends)
-        return Result(as_array(result.value), _arrays(result.grads), _arrays(result.errors), bends, None)
+        arrays = as_array(result.value), _arrays(result.grads), _arrays(result.errors), bends
+        return Result(*arrays, None, as_array(result.value_error))
     value, grads = _pair(name, result, params)
     return Result(as_array(value), _arrays(grads), None, {}, _device(value))
 
@@ -268,26 +361,40 @@ def is_number(x: Any) -> bool:
 
 def is_like(tree: Any, params: Any) -> bool:
     """Whether a tree has the leaves of the parameters, with their shapes."""
-    shapes = {key: leaf.shape for key, leaf in _arrays(tree).items()}
+    # An array on a device has a shape without being copied from there.
+    shapes = {
+        key: leaf.shape if isinstance(leaf, jax.Array) else as_array(leaf).shape for key, leaf in keyed(tree).items()
+    }
     return shapes == {key: np.shape(leaf) for key, leaf in keyed(params).items()}
 
 
-def _note_on_kinks(leaves: Iterable[LeafComparison]) -> list[str]:
-    """Which coordinates were not judged. Raises `BadInput` where that is all of them."""
+def _notes_on_unjudged(leaves: Iterable[LeafComparison], must_judge: bool) -> list[str]:
+    """Which coordinates were not judged. Raises `BadInput` where that is all of them, and something must be judged."""
     leaves = list(leaves)
     unjudged = sum(leaf.unjudged for leaf in leaves)
+    unmeasured = sum(leaf.unmeasured for leaf in leaves)
+    bending = unjudged - unmeasured
     coordinates = sum(math.prod(leaf.shape) for leaf in leaves)
-    if not unjudged:
-        return []
-    if unjudged == coordinates:
+    if must_judge and bending and bending == coordinates:
         raise BadInput(
             f"the loss bends or jumps at this point along each of its {coordinates} parameters, so differences have "
             "nothing to measure: try another point, such as parameters that are not 0"
         )
-    named = [name_of(leaf.path, at) for leaf in leaves for at in leaf.kinks]
-    more = unjudged - len(named[:_NAMED])
-    named = named[:_NAMED] + ([f"and {more} more"] if more else [])
-    return [f"kink here, not judged: {unjudged} of {coordinates} coordinates: {', '.join(named)}"]
+    if must_judge and unmeasured and unjudged == coordinates:
+        raise BadInput(
+            f"rounding of the loss hides its slopes along each of its {coordinates} parameters, so differences have "
+            "nothing to measure: compute the loss in a wider type, or try another point"
+        )
+    notes = []
+    if bending:
+        named = [name_of(leaf.path, at) for leaf in leaves for at in leaf.kinks]
+        more = bending - len(named[:_NAMED])
+        named = named[:_NAMED] + ([f"and {more} more"] if more else [])
+        notes.append(f"kink here, not judged: {bending} of {coordinates} coordinates: {', '.join(named)}")
+    if unmeasured:
+        named = [leaf.path for leaf in leaves if leaf.unmeasured]
+        notes.append(f"lost in rounding, not judged: {unmeasured} of {coordinates} coordinates, in {', '.join(named)}")
+    return notes
 
 
 def _note_on_repeats(name: str, before: Result, again: Result, tolerances: Mapping[Key, float]) -> list[str]:
@@ -312,12 +419,16 @@ def _default_tolerance(dtype: np.dtype) -> float:
     return _TOLERANCES[str(dtype)]
 
 
-def _compare_values(b: np.ndarray, a: np.ndarray, tolerance: float, scale: float | None) -> LeafComparison:
+def _compare_values(
+    b: np.ndarray, a: np.ndarray, tolerance: float, scale: float | None, error: np.ndarray | None
+) -> LeafComparison:
     # A value may be summed up in a wider type than that of the parameters, but it is a real number.
     if a.dtype == np.longdouble:  # wider than anything that ulps are counted in
         a = a.astype(np.float64)
     dtype = a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else b.dtype
-    return compare_leaf("value", b, a, dtype, tolerance, scale)
+    # It is computed, not measured, so there is always something to judge.
+    measured = None if error is None else (error, np.zeros((), bool))
+    return compare_leaf("value", b, a, dtype, tolerance, scale, measured, whole=np.inf)
 
 
 def _extra(path: str, a: np.ndarray) -> LeafComparison:
@@ -481,12 +592,15 @@ def compare_leaf(
     tolerance: float,
     scale: float | None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
+    whole: float = 0.0,
 ) -> LeafComparison:
     """`candidate`, which may be anything at all, against a `reference` that is finite.
 
     dtype: what the candidate must be.
     scale: of the differences; None for the largest |reference|.
     measured: how far each number of the reference may be off, and where the loss bends, so that nothing was measured.
+    whole: how large the gradient is, of which this is a leaf. A number whose error is as large as its leaf is judged
+        only where that is within the tolerance beside the whole: it is 0 then, as below a dead layer.
     """
     shape = reference.shape
 
@@ -514,7 +628,8 @@ def compare_leaf(
     # What is no larger than its error counts as 0.
     known = ~bends if measured is None else ~bends & (np.abs(b) > errors)
     scale = float(np.abs(b).max(where=known, initial=0)) if scale is None else scale
-    judged = ~bends | (errors <= tolerance * scale)
+    within = errors <= tolerance * scale
+    judged = np.where(bends, within, within | (errors < scale) | (errors <= tolerance * whole))
     # What the errors of a measured reference do not explain; without any, the distance itself.
     distance = np.where(judged, np.maximum(np.abs(a - b) - errors, 0), 0)
     worst = _index(np.argmax(distance), shape)
@@ -523,10 +638,10 @@ def compare_leaf(
     ulps = ulps_between(reference.astype(candidate.dtype), candidate)
     agree = scaled <= tolerance
     if agree:
-        verdict = _agreement(scale, tolerance, errors, judged, measured is not None)
+        verdict = _agreement(scale, tolerance, errors, bends, judged, measured is not None)
     else:
         verdict = _disagreement(scaled, scale, dtype, worst, float(a[worst]), float(b[worst]))
-        verdict += _kinks(judged)
+        verdict += _unjudged(bends, judged)
     return LeafComparison(
         path=path,
         shape=shape,
@@ -545,7 +660,8 @@ def compare_leaf(
         worst_candidate=float(a[worst]),
         error=None if measured is None or not judged.any() else float(errors[judged].max()),
         unjudged=int((~judged).sum()),
-        kinks=tuple(_index(i, shape) for i in np.flatnonzero(~judged)[:_NAMED]),
+        unmeasured=int((~judged & ~bends).sum()),
+        kinks=tuple(_index(i, shape) for i in np.flatnonzero(~judged & bends)[:_NAMED]),
     )
 
 
@@ -555,15 +671,27 @@ _NAMED = 10
 _FLOAT32 = (float(np.finfo(np.float32).eps) / 16, float(np.finfo(np.float32).eps) * 64)
 
 
-def _agreement(scale: float, tolerance: float, errors: np.ndarray, judged: np.ndarray, measured: bool) -> str:
+def _agreement(
+    scale: float, tolerance: float, errors: np.ndarray, bends: np.ndarray, judged: np.ndarray, measured: bool
+) -> str:
     if not judged.any():
-        return f"not judged: kink at each of {judged.size}"
+        return "not judged: " + "; ".join(_reasons(bends, judged))
     error = float(errors[judged].max())
     if error > tolerance * scale:
-        return f"agrees to {error:.1g}, which is how well this could be measured{_kinks(judged)}"
+        return f"agrees to {error:.1g}, which is how well this could be measured{_unjudged(bends, judged)}"
     if not scale and not measured:
         return "agrees: equal, as a scale of 0 asks"
-    return f"agrees{_kinks(judged)}"
+    return f"agrees{_unjudged(bends, judged)}"
+
+
+def _reasons(bends: np.ndarray, judged: np.ndarray) -> list[str]:
+    """Why some numbers of a leaf were not judged, and how many."""
+    bending, lost = int((~judged & bends).sum()), int((~judged & ~bends).sum())
+    return [
+        f"{what} {'at each of' if n == judged.size else f'at {n} of'} {judged.size}"
+        for what, n in (("kink", bending), ("lost in rounding", lost))
+        if n
+    ]
 
 
 def _disagreement(scaled: float, scale: float, dtype: Any, worst: tuple[int, ...], a: float, b: float) -> str:
@@ -577,9 +705,10 @@ def _disagreement(scaled: float, scale: float, dtype: Any, worst: tuple[int, ...
     return verdict
 
 
-def _kinks(judged: np.ndarray) -> str:
-    unjudged = judged.size - int(judged.sum())
-    return f"; kink here, not judged: {unjudged} of {judged.size}" if unjudged else ""
+def _unjudged(bends: np.ndarray, judged: np.ndarray) -> str:
+    bending, lost = int((~judged & bends).sum()), int((~judged & ~bends).sum())
+    said = f"; kink here, not judged: {bending} of {judged.size}" if bending else ""
+    return said + (f"; lost in rounding, not judged: {lost} of {judged.size}" if lost else "")
 
 
 def _told_apart(a: float, b: float) -> str:
@@ -609,13 +738,18 @@ def angle_between(b: np.ndarray, a: np.ndarray) -> float | None:
     """
     if not a.any() or not b.any():
         return None
-    half_chord = np.linalg.norm(_unit(a) - _unit(b)) / 2
+    half_chord = _norm(_unit(a) - _unit(b)) / 2
     return float(2 * np.arcsin(np.clip(half_chord, 0, 1)))  # rounding may lead beyond 1
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
     x = x / np.abs(x).max()  # squares of very large or small numbers leave the range of floats
-    return x / np.linalg.norm(x)
+    return x / _norm(x)
+
+
+def _norm(x: np.ndarray) -> float:
+    """Without `np.linalg.norm`, whose threads take longer to wake up than arrays of this size to be squared."""
+    return float(np.sqrt(np.sum(np.square(x))))
 
 
 def ulps_between(b: np.ndarray, a: np.ndarray) -> np.ndarray:

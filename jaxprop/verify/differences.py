@@ -27,8 +27,10 @@ _SMALLEST = 2**-31
 _RATIO = 5**0.5
 # Of a slope: an error that is small enough to stop at, for any purpose here.
 _GOOD = 1e-9
+# Of standard deviations: a right gradient is not to be called wrong once in a million slopes.
+_CERTAIN = 8
 # The slope over four steps, of which h is the largest, has a standard deviation of 10 times that of the cost, over h.
-_ROUNDING = 80  # 8 of those: a right gradient is not to be called wrong once in a million slopes
+_ROUNDING = 10 * _CERTAIN
 # A doubt that is larger than so many times the rounding, and than this part of the slope, is a kink or a jump.
 _KINK = 8
 _SMOOTH = 1e-6
@@ -41,6 +43,7 @@ class Differences(NamedTuple):
     slopes: Float[Array, " n"]
     errors: Float[Array, " n"]  # how far the slope may be off, by its own estimate
     bends: Bool[Array, " n"]  # no step is so small that the cost looks smooth: there is a kink or a jump at the point
+    value_error: Float[Array, ""]  # what rounding may do to the value
 
 
 def central_differences(loss: Loss) -> Callable[[Any, Any, Int[Array, " n"]], Differences]:
@@ -70,7 +73,8 @@ def central_differences(loss: Loss) -> Callable[[Any, Any, Int[Array, " n"]], Di
         def along(i: Array) -> tuple[Array, Array, Array]:
             return _slope(lambda x: f(flat.at[i].set(x)), flat[i], value.astype(flat.dtype), noise)
 
-        return Differences(value, *_in_equal_chunks(along, jnp.asarray(indices), chunk(flat.size)))
+        slopes, errors, bends = _in_equal_chunks(along, jnp.asarray(indices), chunk(flat.size))
+        return Differences(value, slopes, errors, bends, _CERTAIN * noise)
 
     return differences
 
@@ -163,18 +167,23 @@ def _noise(f: Callable[[Array], Array], flat: Float[Array, " p"]) -> Float[Array
     1971). The ulps of the loss alone would be too few where the terms of a sum cancel. Their median is taken, over
     0.6745 as for a normal distribution, because a kink near by is in a few of them only.
 
+    Each parameter moves by a part of its own size, for it may be tiny and matter all the same; where it is 0, of that
+    of most others.
+
     A loss that computes in a narrower type inside, such as float32 in float64, stands still over steps so tiny. There
     some ulps of that type are tried too.
     """
     eps = float(jnp.finfo(flat.dtype).eps)
-    size = jnp.maximum(1, jnp.abs(flat))
+    usual = jnp.nan_to_num(jnp.nanmedian(jnp.where(flat == 0, jnp.nan, jnp.abs(flat))), nan=1.0)
+    size = jnp.where(flat == 0, usual, jnp.abs(flat))
     number = jnp.arange(flat.size)
     # Together the parameters move by as much as one would alone.
     together = max(1, flat.size / 2) ** 0.5
     lines = [eps ** (2 / 3) / together * size * jnp.cos(number)]
-    narrowest = max((float(jnp.finfo(dtype).eps) for dtype in _float_types(jax.make_jaxpr(f)(flat).jaxpr)), default=eps)
+    narrowest = max(_precisions(jax.make_jaxpr(f)(flat).jaxpr), default=eps)
     if narrowest > eps:
-        lines += [8 * narrowest * size * jnp.cos(turn + number) for turn in (0, 1)]
+        # Several, of steps without a common measure: along one, each step may happen to be a whole number of ulps.
+        lines += [8 * 1.618**turn * narrowest * size * jnp.cos(turn + number) for turn in range(6)]
 
     def scatter(line: Array) -> Array:
         values = jax.vmap(lambda t: f(flat + t * line))(jnp.arange(-12, 13))
@@ -185,16 +194,18 @@ def _noise(f: Callable[[Array], Array], flat: Float[Array, " p"]) -> Float[Array
     return jnp.nan_to_num(jax.lax.map(scatter, jnp.stack(lines)).max())
 
 
-def _float_types(jaxpr: Any) -> Iterator[Any]:
-    """The float types of all that a program computes, within the functions that it calls too."""
+def _precisions(jaxpr: Any) -> Iterator[float]:
+    """How far the next number after 1 is, of all that a program computes, within the functions that it calls too."""
     for equation in jaxpr.eqns:
+        if equation.primitive.name == "reduce_precision":
+            yield 2.0 ** -equation.params["mantissa_bits"]
         for result in equation.outvars:
             if jnp.issubdtype(result.aval.dtype, jnp.floating):
-                yield result.aval.dtype
+                yield float(jnp.finfo(result.aval.dtype).eps)
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
-                yield from _float_types(inner)
+                yield from _precisions(inner)
 
 
 def finite_differences(loss: Loss) -> Measuring:
@@ -207,8 +218,11 @@ def finite_differences(loss: Loss) -> Measuring:
 
     def measured(params: Any, batch: Any) -> Measured:
         flat, unravel = ravel_pytree(params)
+        if not flat.size:
+            return Measured(loss(params, batch), params, params, params)
         found = differences(params, batch, jnp.arange(flat.size))
         _, as_flags = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), bool), params))
-        return Measured(found.value, unravel(found.slopes), unravel(found.errors), as_flags(found.bends))
+        trees = unravel(found.slopes), unravel(found.errors), as_flags(found.bends)
+        return Measured(found.value, *trees, found.value_error)
 
     return Measuring(measured)

@@ -21,8 +21,11 @@ Loss = Callable[[Any, Any], Float[Array, ""]]  # of anybody's parameters and bat
 
 
 def chunk(parameters: int) -> int:
-    """How many parameters are tried side by side: enough to keep the cores busy, few enough for copies of them all."""
-    return max(1, min(128, 2**21 // parameters))
+    """How many parameters are tried side by side: enough to keep the cores busy, few enough for copies of them all.
+
+    At least one, of no parameters too.
+    """
+    return max(1, min(128, 2**21 // max(1, parameters)))
 
 
 def forward_mode(loss: Loss) -> ValueAndGrad:
@@ -31,6 +34,8 @@ def forward_mode(loss: Loss) -> ValueAndGrad:
     @jax.jit
     def value_and_grad(params: Any, batch: Any) -> tuple[Float[Array, ""], Any]:
         flat, unravel = ravel_pytree(params)
+        if not flat.size:
+            return loss(params, batch), params
 
         def slope(i: Array) -> Array:
             along = jnp.zeros_like(flat).at[i].set(1)
@@ -56,6 +61,8 @@ def complex_step(loss: Loss) -> ValueAndGrad:
     @jax.jit
     def value_and_grad(params: Any, batch: Any) -> tuple[Float[Array, ""], Any]:
         flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf + 0j, params))
+        if not flat.size:
+            return loss(params, batch), params
 
         def slope(i: Array) -> Array:
             return loss(unravel(flat.at[i].add(step * 1j)), batch).imag / step

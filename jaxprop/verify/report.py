@@ -34,7 +34,9 @@ class LeafComparison:
     worst_index: where the difference is largest, or the first number that is not finite; and the two values there.
     verdict: "agrees", or what is wrong.
     error: how far the reference may be off by its own estimate, where it has one: the largest that was judged.
-    unjudged: at how many numbers the loss has a kink, so that there was nothing to measure; kinks names the first ten.
+    unjudged: how many numbers were not judged: the loss has a kink there, so that there was nothing to measure (kinks
+        names the first ten), or the error is as large as the leaf.
+    unmeasured: at how many the latter is so.
     """
 
     path: str
@@ -54,6 +56,7 @@ class LeafComparison:
     worst_candidate: float | None = None
     error: float | None = None
     unjudged: int = 0
+    unmeasured: int = 0
     kinks: tuple[tuple[int, ...], ...] = ()
 
 

@@ -9,6 +9,8 @@ other, and go to both ends of each; the reason stands beside it:
     errors                  clipping, thresholds and epsilons of costs and gradients; a division by 0
     examples                a mean that is none; an example that is lost, or weighs too much
     inputs                  what is right for small ones alone, or for pictures
+    tokens                  rows of a table that come twice, alone, or never; the first one and the last
+    windows                 ties of a pooling; rows and columns at the edge, which a stride may leave over
     pre-activations         both flat ends of a sigmoid; exactly at a kink, and beside it
     parameters              clipping and rounding of weights; a division by their size
     what went before        something that was kept from an earlier call
@@ -24,11 +26,12 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from jaxprop.contracts import takes_integers
-from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
+from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import Batch
 from jaxprop.layers import Params
@@ -76,20 +79,18 @@ def probes_for(
     parameters are laid out in another way, add probes of your own. No pre-activation of a layer called "relu" is so
     near to 0 that rounding decides on which side it lies.
 
-    Raises `BadInput` on targets that are none of the three, and on networks of tokens or with labels by position.
+    Where the inputs are integers, they are tokens: the first array of the first layer's parameters is taken for the
+    table that they are looked up in, and each of its rows is legal. Where the outputs are (T, classes), a cost that
+    takes labels gets one for each of T positions, unless what it makes of these is no number.
+
+    Raises `BadInput` on targets that are none of the three, and on integer inputs without a table.
     """
     if targets is None:
         targets = "any" if cost.value is squared_error.value else "shares"
     if targets not in get_args(Targets):
         raise BadInput(f"targets are {targets!r}: expected one of {', '.join(get_args(Targets))}")
-    by_position = cost.value is softmax_cross_entropy.value and len(network.out_shape) > 1
-    if takes_integers(network.layers) or by_position:
-        what = "inputs that are integers" if takes_integers(network.layers) else "a label for each of many positions"
-        raise BadInput(
-            f"the suite makes no points for {what}: make some around your own, jaxprop.probes(params, batch)"
-        )
     states = np.random.RandomState(0), np.random.RandomState(1)
-    draw = _Drawing(network, cost, targets, *states, _forward_in_blocks(network))
+    draw = _Drawing(network, cost, targets, *states, _forward_in_blocks(network), _kinds(network))
     sizes = _sizes(network, quick)
     many = QUICK_SIZES[-1] if quick else SIZES[-1]
     made = [*_of_sizes(draw, sizes)]
@@ -105,12 +106,47 @@ def random_point(
     """Ordinary parameters and a batch, in float64, in host memory: `(params, (inputs, targets))`.
 
     Weights and biases keep activations of size 1 at that size, and no bias is 0. Inputs lie in (-1, 1), and a third of
-    them are exactly 0. The targets are one class after the other, from `first_class` round and round: every output is
-    one, whatever their shape, with 1 there and 0 elsewhere; or they are its number, for a cost that takes labels.
+    them are exactly 0; or they are any tokens, as `probes_for` knows them. The targets are one class after the other,
+    from `first_class` round and round: every output is one, whatever their shape, with 1 there and 0 elsewhere; or they
+    are its number, for a cost that takes labels, position by position where it takes so many.
+
+    Raises `BadInput` as `probes_for` does.
     """
     params = _ordinary_params(network, random)
-    inputs = _ordinary(random, (examples, *network.in_shape))
-    return params, (inputs, _as_targets(network, cost, first_class + np.arange(examples)))
+    inputs = _kinds(network).ordinary(random, (examples, *network.in_shape))
+    return params, (inputs, _as_targets(network, cost, _counted(network, cost, examples, first_class)))
+
+
+Kind = Callable[[np.random.RandomState, tuple[int, ...]], np.ndarray]  # of inputs: those of many examples, of a shape
+
+
+class _Kinds(NamedTuple):
+    """What inputs a network takes.
+
+    tokens: how many different ones; 0 where inputs are floats.
+    ordinary, pixels: the two kinds that most probes have. Tokens are of one kind.
+    """
+
+    tokens: int
+    ordinary: Kind
+    pixels: Kind
+
+
+def _kinds(network: Network) -> _Kinds:
+    if not takes_integers(network.layers):
+        return _Kinds(0, _ordinary, _pixels)
+    tables = jax.tree.leaves(network.params_like[:1])
+    if not tables or not tables[0].shape:
+        raise BadInput(
+            f"the inputs of {network.layers[0]} are integers, and its parameters hold no table of rows, which would "
+            "say how many are legal: make probes around a point of yours, jaxprop.probes(params, batch)"
+        )
+    tokens = tables[0].shape[0]
+
+    def any_tokens(random: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
+        return random.randint(0, tokens, shape, np.int32)
+
+    return _Kinds(tokens, any_tokens, any_tokens)
 
 
 class _Drawing(NamedTuple):
@@ -118,6 +154,7 @@ class _Drawing(NamedTuple):
 
     others: what yardsticks are drawn with, so that all else is the same for every kind of targets.
     forward: see `_forward_in_blocks`.
+    kinds: of inputs.
     """
 
     network: Network
@@ -126,12 +163,15 @@ class _Drawing(NamedTuple):
     random: np.random.RandomState
     others: np.random.RandomState
     forward: Callable[[Params, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    kinds: _Kinds
 
     def params(self) -> Params:
         return _ordinary_params(self.network, self.random)
 
-    def inputs(self, params: Params, examples: int, kind: Callable) -> Float[np.ndarray, "B *in"]:
-        """Examples of one kind, each drawn again while it has a pre-activation too near to a kink."""
+    def inputs(self, params: Params, examples: int, kind: Kind | None = None) -> Shaped[np.ndarray, "B *in"]:
+        """Examples of one kind, by default ordinary ones, each drawn again while it has a pre-activation too near to a
+        kink."""
+        kind = kind or self.kinds.ordinary
         inputs = kind(self.random, (examples, *self.network.in_shape))
         for _ in range(ATTEMPTS):
             _, steady = self.forward(params, inputs)
@@ -140,9 +180,18 @@ class _Drawing(NamedTuple):
             inputs[~steady] = kind(self.random, ((~steady).sum(), *self.network.in_shape))
         return inputs
 
+    def counted(self, examples: int, first: int = 0) -> np.ndarray:
+        """One class after the other."""
+        return _counted(self.network, self.cost, examples, first)
+
     def labels(self, examples: int) -> np.ndarray:
         """One class after the other, in no order."""
-        return self.random.permutation(examples)
+        counted = self.counted(examples)
+        return self.random.permutation(counted.size).reshape(counted.shape)
+
+    def of_one_class(self, examples: int) -> np.ndarray:
+        """The last class for all."""
+        return np.full(self.counted(examples).shape, self.classes - 1)
 
     def probe(
         self,
@@ -163,7 +212,7 @@ class _Drawing(NamedTuple):
         if self.targets == "any" and not self.cost.takes_labels:
             other = self.others.normal(size=targets.shape) * max(size, np.abs(targets).max())
         else:
-            other = self.of_classes(self.others.randint(self.classes, size=len(inputs)))
+            other = self.of_classes(self.others.randint(self.classes, size=self.counted(len(inputs)).shape))
         return Probe(name, params, (inputs, targets), (params, (inputs, other)))
 
     def of_classes(self, labels: np.ndarray) -> np.ndarray:
@@ -171,7 +220,7 @@ class _Drawing(NamedTuple):
 
     @property
     def classes(self) -> int:
-        return _size(self.network.out_shape)
+        return _classes(self.network, self.cost)
 
 
 def _of_sizes(draw: _Drawing, sizes: tuple[int, ...]) -> Iterator[Probe]:
@@ -179,14 +228,15 @@ def _of_sizes(draw: _Drawing, sizes: tuple[int, ...]) -> Iterator[Probe]:
     first_class = {1: 0, 2: 1, 7: 3}
     for examples in sizes:
         params = draw.params()
-        inputs = draw.inputs(params, examples, _ordinary)
-        labels = first_class[examples] + np.arange(examples) if examples in first_class else draw.labels(examples)
+        inputs = draw.inputs(params, examples)
+        counts = examples in first_class
+        labels = draw.counted(examples, first_class[examples]) if counts else draw.labels(examples)
         if examples == draw.classes:  # as a square, which is not its own transpose from three classes on
-            labels = np.arange(examples) + 1
+            labels = draw.counted(examples, 1)
         yield draw.probe(f"batch of {examples}", params, inputs, labels=labels)
     for k in range(max(10, sizes[-1]), draw.classes, sizes[-1]):
         params = draw.params()
-        inputs = draw.inputs(params, sizes[-1], _ordinary)
+        inputs = draw.inputs(params, sizes[-1])
         yield draw.probe(f"classes from {k}", params, inputs, labels=k + draw.labels(sizes[-1]))
 
 
@@ -195,13 +245,18 @@ def _of_parameters(draw: _Drawing, many: int) -> Iterator[Probe]:
 
     def probe(name: str, change: Callable, examples: int = 7, labels: Any = None) -> Probe:
         params = jax.tree.map(change, draw.params())
-        return draw.probe(name, params, draw.inputs(params, examples, _ordinary), labels=labels)
+        return draw.probe(name, params, draw.inputs(params, examples), labels=labels)
 
     matrices = sum(len(leaf.shape) > 1 for leaf in jax.tree.leaves(draw.network.params_like))
-    yield probe("zeros, batch of 1", _with_zeros, 1, np.array([draw.classes - 1]))
+    yield probe("zeros, batch of 1", _with_zeros, 1, draw.of_one_class(1))
     yield probe("zeros", _with_zeros)
     yield probe("near kinks", _near_kinks)
-    yield probe("saturated", _saturated)
+    saturated = probe("saturated", _saturated)
+    if "softmax" in repr(draw.network):
+        # There one saturated output is 1, and all others are 0. Of what comes back, which is near 0, other parameters
+        # say what was subtracted from what.
+        saturated = saturated._replace(yardstick=(draw.params(), saturated.batch))
+    yield saturated
     yield probe("large rows", _with_large_rows, many)
     yield probe("small", lambda leaf: leaf * 1e-3)
     yield probe("tiny weights", lambda leaf: leaf * 1e-12 ** (1 / matrices) if leaf.ndim > 1 else leaf)
@@ -210,11 +265,14 @@ def _of_parameters(draw: _Drawing, many: int) -> Iterator[Probe]:
     yield probe("biases of 0", lambda leaf: leaf if leaf.ndim > 1 else leaf * 0)
     yield probe("parameters of 0", lambda leaf: leaf * 0)
     params = _with_equal_rows(draw.params())
-    yield draw.probe("equal neurons", params, draw.inputs(params, 7, _ordinary))
+    yield draw.probe("equal neurons", params, draw.inputs(params, 7))
 
 
 def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
     """Inputs of every kind; ordinary parameters."""
+    if draw.kinds.tokens:
+        yield from _of_tokens(draw, many)
+        return
     params = draw.params()
 
     def probe(name: str, kind: Callable, examples: int = 7, change: Callable = lambda inputs: inputs) -> Probe:
@@ -230,19 +288,68 @@ def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
     yield probe("blank batch", _ordinary, change=lambda inputs: inputs * 0)
     # Each example twice, with two targets.
     yield probe("repeated examples", _ordinary, many, lambda inputs: inputs[np.arange(many) // 2])
-    once = draw.inputs(params, 1, _ordinary)
-    yield draw.probe("one example repeated", params, np.repeat(once, 7, axis=0), labels=np.zeros(7, int))
+    yield _one_example_repeated(draw, params)
     # The first weights make up for the size of the inputs, or everything would be saturated.
     params = _with_first_matrix_divided(params, 255)
     yield probe("large inputs", lambda random, shape: random.randint(0, 256, shape).astype(float))
+    if len(draw.network.in_shape) > 2:
+        yield from _of_pictures(draw)
+
+
+def _one_example_repeated(draw: _Drawing, params: Params) -> Probe:
+    once = draw.inputs(params, 1)
+    labels = np.repeat(draw.counted(1), 7, axis=0)
+    return draw.probe("one example repeated", params, np.repeat(once, 7, axis=0), labels=labels)
+
+
+def _of_pictures(draw: _Drawing) -> Iterator[Probe]:
+    """For windows that are moved over a picture: which of several equal numbers is the largest, and what lies at the
+    edge, where a stride may leave rows and columns over."""
+    params = jax.tree.map(_with_equal_windows, draw.params())
+    yield draw.probe(
+        "window ties", params, draw.inputs(params, 7, lambda random, shape: random.randint(0, 2, shape) / 1.0)
+    )
+    params = draw.params()
+    inside = (slice(None), slice(1, -1), slice(1, -1))
+
+    def edges(random: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
+        inputs = random.uniform(0.1, 1, shape)
+        inputs[inside] = 0
+        return inputs
+
+    yield draw.probe("edges alone", params, draw.inputs(params, 7, edges))
+
+
+def _of_tokens(draw: _Drawing, many: int) -> Iterator[Probe]:
+    """Tokens that a table is looked up with: whoever adds up what comes back for one row, must add up all of it."""
+    params, tokens = draw.params(), draw.kinds.tokens
+
+    def probe(name: str, kind: Kind, examples: int = 7) -> Probe:
+        return draw.probe(name, params, draw.inputs(params, examples, lambda *drawn: kind(*drawn).astype(np.int32)))
+
+    def as_rows(of_examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(of_examples.reshape(-1, *[1] * (len(shape) - 1)), shape)
+
+    yield probe("every token", lambda random, shape: random.permutation(_size(shape)).reshape(shape) % tokens, many)
+    yield probe("first and last tokens", lambda random, shape: random.choice([0, tokens - 1], shape))
+    yield probe("one token in each example", lambda random, shape: as_rows(np.arange(shape[0]) % tokens, shape))
+    yield probe("one token", lambda random, shape: np.full(shape, tokens - 1))
+    yield probe("one token, batch of 1", lambda random, shape: np.full(shape, tokens // 2), 1)
+    yield probe("each token twice", lambda random, shape: (np.arange(_size(shape)) // 2).reshape(shape) % tokens)
+    # Each example twice, with two targets.
+    inputs = draw.inputs(params, many)[np.arange(many) // 2]
+    yield draw.probe("repeated examples", params, inputs)
+    yield _one_example_repeated(draw, params)
 
 
 def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     """Targets of every kind that is legal; ordinary parameters, and inputs as of pictures."""
     params = draw.params()
-    few_inputs, many_inputs = draw.inputs(params, 7, _pixels), draw.inputs(params, many, _pixels)
-    yield draw.probe("one class", params, few_inputs, labels=np.full(7, draw.classes - 1))
-    in_order = np.sort(draw.labels(many) % draw.classes)
+    pixels = draw.kinds.pixels
+    few_inputs, many_inputs = draw.inputs(params, 7, pixels), draw.inputs(params, many, pixels)
+    yield draw.probe("one class", params, few_inputs, labels=draw.of_one_class(7))
+    labels = draw.labels(many)
+    in_order = np.sort(labels % draw.classes, axis=None).reshape(labels.shape)
     yield draw.probe("classes in order", params, many_inputs, labels=in_order)
     if draw.cost.takes_labels or draw.targets == "one-hot":
         return
@@ -278,9 +385,9 @@ def _of_calls(draw: _Drawing, first: Probe) -> list[Probe]:
     """A point that was there before, with other parameters, inputs and targets in between."""
     inputs, targets = first.batch
     params = draw.params()
-    other_inputs = draw.inputs(first.params, len(inputs), _ordinary)
+    other_inputs = draw.inputs(first.params, len(inputs))
     return [
-        draw.probe("other parameters", params, draw.inputs(params, len(inputs), _ordinary), targets),
+        draw.probe("other parameters", params, draw.inputs(params, len(inputs)), targets),
         draw.probe("other inputs", first.params, other_inputs, targets),
         draw.probe("other targets", first.params, inputs, np.roll(targets, 1, axis=0)),
         first._replace(name=f"{first.name}, again"),
@@ -359,6 +466,14 @@ def _saturated(leaf: np.ndarray) -> np.ndarray:
     return leaf + shift
 
 
+def _with_equal_windows(leaf: np.ndarray) -> np.ndarray:
+    """Every other channel of a convolution sees nothing, and is above 0: all numbers of it are equal."""
+    changed = leaf.copy()
+    if leaf.ndim > 2:
+        changed[..., ::2] = 0
+    return np.abs(changed) if leaf.ndim == 1 else changed
+
+
 def _with_large_rows(leaf: np.ndarray) -> np.ndarray:
     """Some neurons have weights and a bias that are 100 times as large, and are read by weights that are as small."""
     changed = leaf.copy()
@@ -390,9 +505,31 @@ def _size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=int))
 
 
+def _by_position(network: Network, cost: Cost) -> bool:
+    """Whether the target of an example is a label for each of many positions, found out from shapes."""
+    if not cost.takes_labels or len(network.out_shape) < 2:
+        return False
+    outputs = jax.ShapeDtypeStruct(network.out_shape, jnp.float32)
+    labels = jax.ShapeDtypeStruct(network.out_shape[:-1], jnp.int32)
+    try:
+        return jax.eval_shape(cost.value, outputs, labels).shape == ()
+    except Exception:  # of somebody's own cost, which takes one label for all outputs and may say so in any words
+        return False
+
+
+def _classes(network: Network, cost: Cost) -> int:
+    return network.out_shape[-1] if _by_position(network, cost) else _size(network.out_shape)
+
+
+def _counted(network: Network, cost: Cost, examples: int, first: int) -> Shaped[np.ndarray, "B *T"]:
+    """A label for each example, or for each of its positions: one number after the other."""
+    shape = (examples, *network.out_shape[:-1]) if _by_position(network, cost) else (examples,)
+    return first + np.arange(_size(shape)).reshape(shape)
+
+
 def _as_targets(network: Network, cost: Cost, labels: np.ndarray) -> np.ndarray:
     """Of classes, counted round and round: as whole numbers where the cost takes labels, otherwise one-hot."""
-    classes = _size(network.out_shape)
+    classes = _classes(network, cost)
     labels = labels % classes
     if cost.takes_labels:
         return labels.astype(np.int32)

@@ -158,3 +158,39 @@ def test_an_error_below_a_function_of_jax_is_named_with_the_users_line(tmp_path)
     write(tmp_path, main="import jax.numpy as jnp\n\ndef f():\n    return jnp.ones(2) @ jnp.ones(3)")
     with pytest.raises(jp.BadInput, match=r"main.py:f raised TypeError at main.py, line 4, which says: dot_general"):
         load_function("--loss", f"{tmp_path}/main.py:f")()
+
+
+def test_whatever_is_raised_is_named_and_who_wants_an_end_gets_it(tmp_path):
+    path = tmp_path / "raising.py"
+    path.write_text(
+        "class Mine(BaseException):\n    pass\n\ndef f():\n    raise Mine('enough')\n\n"
+        "def g():\n    raise MemoryError\n\ndef h():\n    raise KeyboardInterrupt\n"
+    )
+    with pytest.raises(jp.BadInput, match=r"raised Mine at raising.py, line 5, which says: enough"):
+        load_function("--loss", f"{path}:f")()
+    with pytest.raises(jp.BadInput, match=r"raised MemoryError at raising.py, line 8"):
+        load_function("--loss", f"{path}:g")()
+    with pytest.raises(KeyboardInterrupt):
+        load_function("--loss", f"{path}:h")()
+
+
+def test_a_module_that_raises_when_it_is_asked_for_a_name_is_named(tmp_path):
+    path = tmp_path / "asking.py"
+    path.write_text("def __getattr__(name):\n    raise ZeroDivisionError('no names today')\n")
+    with pytest.raises(jp.BadInput, match=r"--loss .*asking.py:f raised ZeroDivisionError.*no names today"):
+        load_function("--loss", f"{path}:f")
+
+
+def test_a_file_that_goes_to_another_folder_does_so_for_itself_alone(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "numbers.txt").write_text("7")
+    monkeypatch.chdir(tmp_path)
+    Path("moving.py").write_text(
+        "import os\nfrom pathlib import Path\n\nos.chdir('data')\n\n"
+        "def f():\n    return Path('numbers.txt').read_text()\n"
+    )
+    f = load_function("--loss", "moving.py:f")
+    assert Path.cwd() == tmp_path
+    assert f() == "7", "its own functions find what lies there"
+    assert Path.cwd() == tmp_path
+    assert load_function("--gradient", "moving.py:f")() == "7", "the same place is found again"

@@ -3,7 +3,7 @@
 import pytest
 
 from proof import museum
-from proof.exhibits import BUGS, NONE
+from proof.exhibits import BUGS, NONE, layers
 from proof.exhibits.frame import Exhibit
 from proof.museum import Visit, claims, failing_leaves, judge_rows, museum_figure, row
 from proof.verdicts import CHECK, JUDGES, TRAINING
@@ -13,6 +13,7 @@ ALL = [*BUGS, *NONE]
 
 def test_there_are_enough_exhibits_and_each_says_where_it_is_from():
     assert len(BUGS) >= 24
+    assert len(layers.EXHIBITS) >= 20
     assert len(NONE) >= 5
     assert len({exhibit.name for exhibit in ALL}) == len(ALL)
     for exhibit in ALL:
@@ -27,7 +28,9 @@ def assert_wrong_by_one_thing(exhibit: Exhibit):
     assert failing_leaves(exhibit) == (exhibit.wrong, frozenset())
 
 
-@pytest.mark.parametrize("exhibit", [*BUGS[::8], NONE[-2]], ids=lambda exhibit: exhibit.name)
+@pytest.mark.parametrize(
+    "exhibit", [*BUGS[: -len(layers.EXHIBITS) : 8], NONE[-2], *layers.EXHIBITS[::9]], ids=lambda exhibit: exhibit.name
+)
 def test_check_names_the_leaves_that_were_wrong_and_accepts_what_is_mended(exhibit):
     assert_wrong_by_one_thing(exhibit)
 

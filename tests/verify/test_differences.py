@@ -357,3 +357,88 @@ def test_what_is_exactly_zero_agrees_to_what_could_be_measured():
     assert W1.error is not None
     assert W1.error < 1e-12
     assert W1.verdict.startswith("agrees to ")
+
+
+def in_halves(x):
+    return x.astype(jnp.bfloat16).astype(x.dtype)
+
+
+def partly_in_halves(params, batch):
+    return 1000 * jnp.sum(params["wide"] ** 2) + in_halves(jnp.sum(params["narrow"]))
+
+
+def by_hand_throughout(params, batch):
+    wide, narrow = params["wide"], params["narrow"]
+    return 1000 * jnp.sum(wide**2) + jnp.sum(narrow), {"wide": 2000 * wide, "narrow": jnp.ones_like(narrow)}
+
+
+def test_what_rounding_of_the_loss_hides_is_not_judged_and_the_value_is_judged_by_it():
+    params = {"narrow": np.array([0.3, 0.71, 2.1]), "wide": np.array([0.2, 0.5])}
+    with jax.enable_x64(True):
+        apart = abs(float(partly_in_halves(params, None) - by_hand_throughout(params, None)[0]))
+        found = compare(in_float64(finite_differences(partly_in_halves)), by_hand_throughout, params, None)
+    assert apart > 1e-6 * 1000 * 0.29, "in full precision the values would differ"
+    assert found.value.agree
+    narrow, wide = found.leaves
+    assert narrow.verdict == "not judged: lost in rounding at each of 3"
+    assert (narrow.unjudged, narrow.unmeasured, narrow.kinks) == (3, 3, ())
+    assert wide.verdict.startswith("agrees")
+    assert found.notes == ("lost in rounding, not judged: 3 of 5 coordinates, in ['narrow']",)
+    assert "They agree, where they could be judged" in str(found)
+
+
+def test_a_wrong_value_is_found_beside_what_rounding_explains():
+    params = {"narrow": np.array([0.3, 0.71, 2.1]), "wide": np.array([0.2, 0.5])}
+
+    def off(params, batch):
+        value, grads = by_hand_throughout(params, batch)
+        return value * 1.01, grads
+
+    with jax.enable_x64(True):
+        found = compare(in_float64(finite_differences(partly_in_halves)), off, params, None)
+    assert [leaf.path for leaf in found.failures] == ["value"]
+
+
+def test_a_loss_whose_rounding_hides_all_is_refused():
+    def loss(params, batch):
+        return in_halves(jnp.sum(params * batch))
+
+    with (
+        jax.enable_x64(True),
+        pytest.raises(BadInput, match="rounding of the loss hides its slopes along each of its 3"),
+    ):
+        compare(in_float64(finite_differences(loss)), jax.value_and_grad(loss), np.ones(3), np.array([0.3, 0.2, 0.7]))
+
+
+def test_a_constant_loss_has_a_gradient_of_0():
+    def loss(params, batch):
+        return 3 + 0 * jnp.sum(params)
+
+    with jax.enable_x64(True):
+        found = compare(in_float64(finite_differences(loss)), jax.value_and_grad(loss), np.ones(3), None)
+        wrong = compare(in_float64(finite_differences(loss)), lambda p, b: (loss(p, b), p / 100), np.ones(3), None)
+    assert found
+    assert not wrong
+
+
+def test_tiny_parameters_with_huge_slopes_are_measured_and_judged():
+    def loss(params, batch):
+        return jnp.sum(jnp.sin(1e9 * params))
+
+    x = np.array([1e-9, -3e-9, 2.5e-9])
+    found = differences(lambda x: jnp.sin(1e9 * x), x)
+    assert (np.abs(found.slopes - 1e9 * np.cos(1e9 * x)) <= found.errors).all()
+    assert (found.errors < 1e-6 * 1e9).all()
+    with jax.enable_x64(True):
+        compared = compare(
+            in_float64(finite_differences(loss)), lambda p, b: (loss(p, b), 1.001e9 * jnp.cos(1e9 * p)), x, None
+        )
+    assert not compared
+
+
+def test_rounding_to_fewer_bits_inside_is_noticed():
+    """`lax.reduce_precision` leaves the type as it is."""
+    x = np.linspace(0.3, 2, 9)
+    found = differences(lambda x: jax.lax.reduce_precision(jnp.sin(x), 8, 23), x)
+    assert (np.abs(found.slopes - np.cos(x)) <= found.errors).all()
+    assert (found.errors < 1e-2).all()

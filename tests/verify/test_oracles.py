@@ -146,3 +146,12 @@ def test_coordinates_are_named_as_they_are_counted():
     assert names[5:] == ["[0]['W'][1, 2]", "[0]['b'][0]", "[0]['b'][1]", "[1]"]
     flat, unravel = ravel_pytree(params)
     assert unravel(flat.at[5].set(1))[0]["W"][1, 2] == 1
+
+
+def test_a_gradient_by_no_parameter_is_empty():
+    assert chunk(0) > 0
+    with jax.enable_x64(True):
+        for oracle in (forward_mode, complex_step, finite_differences):
+            value, grads = oracle(lambda params, batch: jnp.sum(params) + batch)(jnp.zeros(0), 3.0)
+            assert value == 3
+            assert grads.shape == (0,)

@@ -6,9 +6,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxprop.costs import squared_error
 from jaxprop.errors import BadInput
+from jaxprop.gradients import autodiff, backprop
+from jaxprop.layers import attention, dense, flatten
+from jaxprop.networks import Network
 from jaxprop.verify.checking import check
 from jaxprop.verify.points import SIZES, probes
+from jaxprop.verify.suite import random_point
 
 RANDOM = np.random.default_rng(0)
 PARAMS = {"W": RANDOM.normal(size=(4, 3)).astype(np.float32), "deep": {"b": jnp.zeros(3), "none": None}, "scale": 1.5}
@@ -235,3 +240,23 @@ def test_a_classifier_is_not_called_wrong_where_what_comes_back_through_its_soft
     batch = random.normal(size=(6, 3)), np.eye(3)[[0, 1, 2, 0, 1, 2]]  # every class equally often
     points = probes(params, batch, limits={"batch[1]": "rows"}, sizes=())
     assert check(jax.jit(jax.value_and_grad(loss)), jax.jit(by_hand), points)
+
+
+def test_attention_is_not_called_wrong_where_rounding_decides_what_it_looks_at():
+    network = Network((attention(1), flatten(), dense(2)), (3, 4))
+    params, batch = random_point(network, np.random.RandomState(1), 4)
+    by_jax, by_hand = (jax.jit(rule(network, squared_error)) for rule in (autodiff, backprop))
+    found = check(by_jax, by_hand, probes(params, batch, sizes=()))
+    assert found
+    # Where one position is all that is looked at, what comes back to the scores is the rounding of a difference.
+    large = [c for name, c in found.results if name == "batch[0] large in the first example" and c.dtype == "float32"]
+    assert {leaf.path for c in large for leaf in c.leaves if leaf.verdict.startswith("not judged")} <= {
+        "[0].Wq",
+        "[0].Wk",
+    }
+
+    def scores_wrong(params, batch):
+        value, (of_attention, *others) = by_jax(params, batch)
+        return value, (of_attention._replace(Wq=of_attention.Wq * 1.01), *others)
+
+    assert check(by_jax, scores_wrong, probes(params, batch, sizes=())).failing_leaves == ("[0].Wq",)

@@ -1,5 +1,7 @@
 """The suite: every kind of point that a mistake could hide from is in it, and it stays as it is."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,40 @@ import pytest
 from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop
-from jaxprop.layers import Dense, Layer, dense, flatten, positionwise, tanh
+from jaxprop.layers import (
+    Dense,
+    Layer,
+    attention,
+    avg_pool,
+    chain,
+    conv2d,
+    dense,
+    embedding,
+    flatten,
+    gelu,
+    group_norm,
+    last,
+    layer_norm,
+    leaky_relu,
+    lstm,
+    max_pool,
+    positions,
+    positionwise,
+    relu,
+    residual,
+    rms_norm,
+    rnn,
+    sigmoid,
+    softmax,
+    softplus,
+    swiglu,
+    swish,
+    tanh,
+)
 from jaxprop.networks import Network, count_parameters, mlp, transformer
 from jaxprop.verify import suite
 from jaxprop.verify.checking import check
-from jaxprop.verify.suite import _Drawing, _forward_in_blocks, probe_networks, probes_for, random_point
+from jaxprop.verify.suite import _Drawing, _forward_in_blocks, _kinds, probe_networks, probes_for, random_point
 
 NETWORKS = probe_networks()
 PROBES = {name: {probe.name: probe for probe in probes_for(network)} for name, network in NETWORKS.items()}
@@ -236,7 +267,9 @@ def test_rounding_does_not_decide_on_which_side_of_a_relu_a_pre_activation_lies(
     with jax.enable_x64(True):
         expected = jax.vmap(network.apply, (None, 0))(params, inputs)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-15)  # a few ulps of 1
-    draw = _Drawing(network, squared_error, "any", np.random.RandomState(0), np.random.RandomState(1), forward)
+    draw = _Drawing(
+        network, squared_error, "any", np.random.RandomState(0), np.random.RandomState(1), forward, _kinds(network)
+    )
     asked = iter([inputs, inputs[:1] / 2])
     drawn = draw.inputs(params, 70, lambda random, shape: next(asked).copy())
     np.testing.assert_array_equal(drawn[66], inputs[0] / 2)
@@ -423,10 +456,170 @@ def test_without_a_mistake_all_of_this_is_right():
     del MISTAKES["none"]
 
 
-def test_networks_of_tokens_and_labels_by_position_are_refused_with_a_way_out():
-    tokens = transformer(tokens=5, length=3, classes=2, width=2, heads=1, depth=1)
-    with pytest.raises(BadInput, match=r"no points for inputs that are integers: make some .* jaxprop.probes"):
-        probes_for(tokens, softmax_cross_entropy)
-    by_position = Network((positionwise(dense(2)),), (3, 4))
-    with pytest.raises(BadInput, match="no points for a label for each of many positions"):
-        probes_for(by_position, softmax_cross_entropy)
+# Tokens, labels by position, pictures
+
+
+TOKENS = Network((embedding(5, 2), positions(3), attention(1, causal=True), positionwise(dense(4))), (3,))
+OF_TOKENS = {probe.name: probe for probe in probes_for(TOKENS, softmax_cross_entropy, quick=True)}
+
+
+def test_a_network_of_tokens_gets_every_row_of_its_table_and_a_label_for_each_position():
+    for probe in OF_TOKENS.values():
+        TOKENS.check_params(probe.params)
+        TOKENS.check_batch(probe.batch)
+        assert probe.yardstick is not None
+        (tokens, labels), (_, others) = probe.batch, probe.yardstick[1]
+        assert tokens.dtype == labels.dtype == np.int32
+        assert tokens.shape == labels.shape == others.shape == (len(tokens), 3)
+        assert 0 <= tokens.min() <= tokens.max() < 5
+        assert 0 <= labels.min() <= labels.max() < 4
+    for name in ("every token", "batch of 131"):
+        tokens, labels = OF_TOKENS[name].batch
+        assert set(tokens.flat) == set(range(5))
+        assert set(labels.flat) == set(range(4))
+        assert np.ptp(labels, axis=1).any(), "positions have labels of their own"
+
+
+OF_ROWS = {
+    "first and last tokens": lambda ids: set(ids.flat) == {0, 4},
+    "one token in each example": lambda ids: not np.ptp(ids, axis=1).any() and len(set(ids.flat)) == 5,
+    "one token": lambda ids: (ids == 4).all() and len(ids) == 7,
+    "one token, batch of 1": lambda ids: (ids == 2).all() and len(ids) == 1,
+    "each token twice": lambda ids: any(len(set(row)) < 3 for row in ids) and (np.diff(ids.flat) != 0).any(),
+    "repeated examples": lambda ids: (ids[::2][:65] == ids[1::2]).all() and len(ids) == 131,
+    "one example repeated": lambda ids: (ids == ids[0]).all() and len(ids) == 7,
+}
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_a_point_of_tokens_is_what_it_is_called(name):
+    assert OF_ROWS[name](OF_TOKENS[name].batch[0])
+
+
+def test_a_sequence_of_one_token_and_targets_that_are_numbers_get_points_too():
+    network = Network((embedding(4, 2), flatten(), dense(3)), (1,))
+    for probe in probes_for(network, quick=True):
+        network.check_batch(probe.batch)
+        assert probe.batch[1].shape == (len(probe.batch[0]), 3)
+    params, (tokens, _) = random_point(network, np.random.RandomState(0), 50)
+    network.check_params(params)
+    assert set(tokens.flat) == set(range(4))
+
+
+def test_integers_without_a_table_are_refused_with_a_way_out():
+    def backward(params, ids, dy) -> Any:
+        return (), None
+
+    as_floats = Layer(
+        "as_floats", lambda key, shape: ((), shape), lambda p, ids: (ids / 9, ids), backward, takes_integers=True
+    )
+    with pytest.raises(BadInput, match=r"inputs of as_floats are integers, .* no table of rows.* jaxprop.probes"):
+        probes_for(Network((as_floats, dense(2)), (3,)))
+
+
+def test_a_label_is_for_all_outputs_where_a_cost_of_ones_own_takes_one():
+    by_position = Network((positionwise(dense(3)),), (2, 4))
+    assert random_point(by_position, np.random.RandomState(0), 5, cost=LABELS)[1][1].shape == (5,)
+    labels = random_point(by_position, np.random.RandomState(0), 5, cost=softmax_cross_entropy)[1][1]
+    np.testing.assert_array_equal(labels.flat, np.arange(10) % 3)
+
+
+def test_windows_tie_above_0_with_different_pictures_below_and_edges_are_alone():
+    network = Network((conv2d(2, 2), relu(), max_pool(2)), (4, 5, 1))
+    probes = {probe.name: probe for probe in probes_for(network, quick=True)}
+    params, (inputs, _) = probes["window ties"].params, probes["window ties"].batch
+    z, _ = jax.vmap(network.layers[0].forward, (None, 0))(params[0], inputs)
+    assert (z[..., 0] == z[0, 0, 0, 0]).all()
+    assert z[0, 0, 0, 0] > 0
+    assert np.ptp(z[..., 1]) > 0
+    assert set(inputs.flat) == {0, 1}
+    edges = probes["edges alone"].batch[0]
+    assert not edges[:, 1:-1, 1:-1].any()
+    assert (edges[:, [0, -1]] > 0).all()
+
+
+# Right networks of every family: nothing may be called wrong.
+FAMILIES = {
+    "softmax at the end": (Network((dense(4), tanh(), dense(5), softmax()), (4,)), squared_error),
+    "attention": (Network((attention(2), attention(2, causal=True), flatten(), dense(3)), (5, 4)), squared_error),
+    "attention of tokens": (TOKENS, softmax_cross_entropy),
+    "transformer": (transformer(5, 3, 4, width=4, heads=2, depth=2), softmax_cross_entropy),
+    "convolution, ties": (
+        Network((conv2d(2, 2), relu(), max_pool(2), flatten(), dense(3)), (5, 4, 1)),
+        softmax_cross_entropy,
+    ),
+    "group norm": (
+        Network((conv2d(4, 3), group_norm(2), swish(), avg_pool(2), flatten(), dense(3)), (5, 5, 1)),
+        softmax_cross_entropy,
+    ),
+    "lstm of tokens": (Network((embedding(6, 4), lstm(3), last(), dense(3)), (5,)), softmax_cross_entropy),
+    "rnn by position": (
+        Network((embedding(3, 4), positions(7), rnn(3), positionwise(dense(4))), (5,)),
+        softmax_cross_entropy,
+    ),
+    "norms": (
+        Network((dense(5), residual(chain(layer_norm(), dense(5), gelu(True))), rms_norm(), dense(3)), (4,)),
+        squared_error,
+    ),
+    "a row of tokens each": (
+        Network((positionwise(embedding(5, 3)), positionwise(flatten()), attention(2), positionwise(dense(3))), (3, 2)),
+        softmax_cross_entropy,
+    ),
+    "one token": (Network((embedding(6, 4), flatten(), dense(3), sigmoid()), (1,)), squared_error),
+    "gates": (
+        Network((dense(8), swiglu(), dense(5), softplus(), dense(4), leaky_relu(), dense(3)), (4,)),
+        softmax_cross_entropy,
+    ),
+    "a strided convolution": (
+        Network((conv2d(3, 3, 2), tanh(), max_pool(2), flatten(), dense(3), sigmoid()), (9, 8, 1)),
+        squared_error,
+    ),
+}
+
+
+def both(name):
+    network, cost = FAMILIES[name]
+    return [jax.jit(rule(network, cost)) for rule in (autodiff, backprop)]
+
+
+# Where rounding does most; and what is there for these networks alone.
+HARD = {
+    "softmax at the end": ("saturated",),
+    "attention": ("constant inputs", "large inputs"),
+    "attention of tokens": ("saturated", "small", "one token", "each token twice"),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_a_right_gradient_is_not_called_wrong_where_rounding_does_most(name):
+    points = [probe for probe in probes_for(*FAMILIES[name], quick=True) if probe.name in HARD[name]]
+    assert len(points) == len(HARD[name])
+    by_jax, by_hand = both(name)
+    assert check(by_jax, by_hand, points)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_right_gradient_of_any_family_is_never_called_wrong(name, quick):
+    by_jax, by_hand = both(name)
+    assert check(by_jax, by_hand, probes_for(*FAMILIES[name], quick=quick))
+
+
+def test_a_row_that_is_looked_up_twice_and_gets_one_of_both_is_found_where_tokens_repeat():
+    network, cost = FAMILIES["one token"]
+    by_jax = both("one token")[0]
+
+    def overwritten(params, batch):
+        value, (_, *others) = by_jax(params, batch)
+        tokens = jnp.asarray(batch[0])
+        of_examples = jax.vmap(jax.grad(lambda p, x, y: cost.value(network.apply(p, x), y)), (None, 0, 0))
+        dE = of_examples(params, tokens, jnp.asarray(batch[1]))[0] / len(tokens)
+        last = jnp.zeros_like(params[0]).at[tokens[:, 0]].set(dE[jnp.arange(len(tokens)), tokens[:, 0]])
+        return value, (last, *others)
+
+    found = check(by_jax, jax.jit(overwritten), [p for p in probes_for(network, quick=True) if len(p.batch[0]) < 131])
+    assert found.failing_leaves == ("[0]",)
+    right = {name for name, comparison in found.results if comparison}
+    assert "one token, batch of 1" in right
+    assert not {"one token", "every token", "one token in each example"} & right
