@@ -10,8 +10,8 @@ is the median over the rounds. Peak memory and compilation are those of a proces
 what the two matrix products of the first layer alone take, with the gather of the uint8 rows: see `blas_reference`.
 
 It also measures the time and the temporary memory of one gradient, by hand and by autodiff, the throughput of many
-networks trained at once, what an epoch costs against width, batch size, depth and examples, and how long `train.py`
-takes from the start of its process to 93 % test accuracy.
+networks trained at once, what an epoch costs against width, batch size, depth and examples, how long `train.py` takes
+from the start of its process to 93 % test accuracy, and how long ten epochs of LeNet-5 take, beside PyTorch.
 """
 
 from lab.signals import listen
@@ -30,7 +30,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from benchmarking import costs_against, epoch_times, gradients_compared, many_networks, time_to_accuracy
+from benchmarking import costs_against, epoch_times, gradients_compared, lenet, many_networks, time_to_accuracy
 from benchmarking.peers import MANUAL, NUMPY, PEERS
 from benchmarking.work import Work, draw_start
 from jaxprop.data.batches import check_examples
@@ -52,6 +52,7 @@ class Measured(NamedTuple):
     sweeps: dict[str, list[Row]]
     examples: list[Row]
     time_to_accuracy: list[Row]
+    lenet: list[Row]
 
 
 def main(options: Options) -> int:
@@ -73,11 +74,12 @@ def main(options: Options) -> int:
     print_wide(
         "One epoch; times are relative to jaxprop's with manual backprop", epoch_times.peer_table(found.epoch.rows)
     )
+    print_wide("Ten epochs of LeNet-5" if not options.smoke else "An epoch of LeNet-5", lenet.table(found.lenet))
     print_block("What was found", {"": finding(found)})
     if options.figures:
         print_block("Where to look", {f"{name}.png": text for name, text in LOOK_AT.items()})
     print(f"\nrun folder: {folder}")
-    different = epoch_times.who_differs(found.epoch.rows)
+    different = [*epoch_times.who_differs(found.epoch.rows), *lenet.who_differs(found.lenet)]
     for name in different:
         print(f"error: {name} does other work than {MANUAL}: compare its steps", file=sys.stderr)
     return 1 if different else 0
@@ -97,6 +99,7 @@ def measure(options: Options, device: str, dataset: Dataset) -> Measured:
             },
             examples=costs_against.against_examples(work, device, (150, 1500), repeats=1),
             time_to_accuracy=time_to_accuracy.measure(options, device, dataset, runs=1),
+            lenet=lenet.measure(dataset, options.seed, device, smoke=True),
         )
     work = the_work(dataset.train, options.seed, EXAMPLES)
     return Measured(
@@ -109,6 +112,7 @@ def measure(options: Options, device: str, dataset: Dataset) -> Measured:
         },
         examples=costs_against.against_examples(work, device, costs_against.EXAMPLES, repeats=3),
         time_to_accuracy=time_to_accuracy.measure(options, device, dataset, runs=3),
+        lenet=lenet.measure(dataset, options.seed, device, smoke=False),
     )
 
 
@@ -163,6 +167,7 @@ def summary(found: Measured) -> Row:
         "many_networks": found.networks,
         "costs_against": {**found.sweeps, "examples": found.examples},
         "time_to_accuracy": found.time_to_accuracy,
+        "lenet": found.lenet,
         "peer_versions": peer_versions(),
     }
 
@@ -176,6 +181,7 @@ def tables(found: Measured) -> dict[str, list[Row]]:
         **{f"cost_against_{name}": rows for name, rows in found.sweeps.items()},
         "cost_against_examples": found.examples,
         "time_to_accuracy": found.time_to_accuracy,
+        "lenet": found.lenet,
     }
 
 

@@ -167,12 +167,16 @@ def regression_bits(digits: Digits, unseen: Digits, decays: Sequence[float]) -> 
         params = {"pixels": jnp.zeros((PIXELS, PIXELS, LEVELS)), "classes": jnp.zeros((CLASSES, PIXELS, LEVELS))}
         optimizer = optax.adamw(optax.cosine_decay_schedule(0.03, 300), weight_decay=decay)
 
-        def step(state: Any, _: Any) -> tuple[Any, None]:
-            params, kept = state
-            updates, kept = optimizer.update(jax.grad(nats)(params, given), kept, params)
-            return (optax.apply_updates(params, updates), kept), None
+        @jax.jit  # given as an argument: as a constant, XLA would spend seconds on what follows from it
+        def descend(state: Any, given: Any) -> Any:
+            def step(state: Any, _: Any) -> tuple[Any, None]:
+                params, kept = state
+                updates, kept = optimizer.update(jax.grad(nats)(params, given), kept, params)
+                return (optax.apply_updates(params, updates), kept), None
 
-        return jax.jit(lambda state: jax.lax.scan(step, state, length=300)[0][0])((params, optimizer.init(params)))
+            return jax.lax.scan(step, state, length=300)[0][0]
+
+        return descend((params, optimizer.init(params)), given)
 
     fifth = np.arange(len(digits[1])) % 5 == 0
     kept_out, rest = (inputs((digits[0][which], digits[1][which])) for which in (fifth, ~fifth))
@@ -304,7 +308,9 @@ def show(half: SubFigure, digits: Int[np.ndarray, "10 each 64"], title: str, rea
         axes.spines[:].set(visible=True, color="lightgray", linewidth=0.5)
         if read is not None and read[label, i] != label:
             axes.spines[:].set(color=VERMILION, linewidth=2)
-            axes.set_xlabel(f"read as {read[label, i]}", fontsize=6, color=VERMILION, labelpad=1)
+            # Inside of the frame, so that the rows of both halves stay level.
+            behind = {"facecolor": VERMILION, "edgecolor": "none", "pad": 1.5}
+            axes.text(7.3, 7.3, f"{read[label, i]}", fontsize=8, color="white", ha="right", va="bottom", bbox=behind)
 
 
 def curves(found: Findings) -> Figure:
@@ -332,7 +338,8 @@ def finding(found: Findings) -> str:
 
 
 LOOK_AT = {
-    "drawn": "Real digits on the left, drawn ones on the right, a class a row. One that is read as another is framed.",
+    "drawn": "Real digits on the left, drawn ones on the right, a class a row. One that is read as another is framed, "
+    "with what it is read as in the corner.",
     "cost": "Where the two curves part, the transformer learns its training digits by heart. The dotted lines are what "
     "the two simple ways reach.",
 }

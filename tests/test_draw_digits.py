@@ -80,6 +80,19 @@ def test_the_bits_of_a_histogram_worked_by_hand():
     assert script.histogram_bits(digits, unseen) == pytest.approx((math.log2(5) + math.log2(20)) / 2)
 
 
+def test_the_regression_sees_no_later_pixel():
+    """Each second pixel repeats the one before, which is black or white at random.
+
+    So the first of two takes a bit whatever is known before it, the second next to nothing: half a bit for each.
+    Whoever sees later pixels, or the pixel itself, needs less.
+    """
+    coins = np.random.default_rng(0).integers(0, 2, (600, 32))
+    levels = 16 * np.repeat(coins, 2, axis=1)
+    digits, unseen = [(part, np.zeros(len(part), int)) for part in (levels[:300], levels[300:])]
+    # Of 300 x 32 coins, nobody guesses 2 % more than half.
+    assert 0.48 <= script.regression_bits(digits, unseen, (0.3,)) < 0.8
+
+
 def test_bits_are_a_mean_over_digits_whatever_the_chunks():
     digits = np.arange(7 * 64).reshape(7, 64), np.arange(7)
     cost = lambda part: part[1].mean() * math.log(2)  # noqa: E731

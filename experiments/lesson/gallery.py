@@ -1,4 +1,4 @@
-"""Makes the gallery, `experiments/README.md`, from the newest run of every script of the lesson.
+"""Makes the gallery, `experiments/README.md`, from the newest run of every script of the lesson, and of two beyond it.
 
     uv run experiments/lesson/gallery.py          # from runs on MNIST that are there
     uv run experiments/lesson/gallery.py --run    # runs every script first
@@ -31,7 +31,7 @@ from jaxprop.files import make_folder, read_bytes, write_atomically
 from lab.claims import Claim
 from lab.common import Options, run
 from lab.statements import STATEMENTS
-from lesson.scripts import SCRIPTS
+from lesson.scripts import BEYOND, SCRIPTS
 
 LESSON = Path(__file__).parent
 EXPERIMENTS = LESSON.parent
@@ -45,7 +45,7 @@ class GalleryOptions(Options):
     dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "mnist"
     """Of runs on which images. The page in experiments/ is of mnist; any other needs --page."""
     run: bool = False
-    """Run every script first. On MNIST that takes about six minutes on two CPU cores."""
+    """Run every script first. On MNIST that takes about ten minutes on two CPU cores."""
     page: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for the page and its pictures, instead of experiments/."""
 
@@ -61,11 +61,11 @@ def main(options: GalleryOptions) -> int:
     folder = page_folder(options)
     if options.run:
         run_all(options)
-    runs = {script: newest_run(script, options) for script in SCRIPTS}
+    runs = {script: newest_run(script, options) for script in shown()}
     page = make_page(runs, options.dataset, options.figures)
     pictures = {}
     if options.figures:
-        for script, names in SCRIPTS.items():
+        for script, names in shown().items():
             for name in names:
                 pictures[f"{script}-{name}.png"] = small_picture(runs[script].folder / f"{name}.png")
     # All is at hand before anything is written, and the page comes last: it never shows a picture that is not there.
@@ -96,6 +96,20 @@ def page_folder(options: GalleryOptions) -> Path:
     return EXPERIMENTS
 
 
+def shown() -> dict[str, tuple[str, ...]]:
+    """All scripts of the page in its order, with the names of their pictures."""
+    return {**SCRIPTS, **BEYOND}
+
+
+def path_of(script: str) -> Path:
+    return (EXPERIMENTS if script in BEYOND else LESSON) / f"{script}.py"
+
+
+def dataset_of(script: str, dataset: str) -> str:
+    """The images that a script reads where the page is of these: `draw_digits.py` knows one set of digits alone."""
+    return Options.dataset if script == "draw_digits" else dataset
+
+
 # The runs.
 
 
@@ -108,19 +122,19 @@ def run_all(options: GalleryOptions) -> None:
         more += ["--smoke"]
     if not options.figures:
         more += ["--no-figures"]
-    for i, script in enumerate(SCRIPTS, 1):
+    for i, script in enumerate(shown(), 1):
         path, *words = command(script, options.dataset, options.seed)
-        print(f"\n{i} of {len(SCRIPTS)}: {path} {' '.join(words)}", flush=True)
+        print(f"\n{i} of {len(shown())}: {path} {' '.join(words)}", flush=True)
         # In a group of its own, so that Ctrl-C reaches this process alone, which then kills that one.
-        code = subprocess.run([sys.executable, LESSON / f"{script}.py", *words, *more], process_group=0).returncode
+        code = subprocess.run([sys.executable, path_of(script), *words, *more], process_group=0).returncode
         if code not in (0, 1):
             raise BadInput(f"{path} ended with exit code {code}: see above why")
 
 
 def command(script: str, dataset: str, seed: int) -> list[str]:
     """What makes such a run, as the words after `uv run`."""
-    words = [f"experiments/lesson/{script}.py"]
-    if dataset != Options.dataset:
+    words = [f"experiments/{script}.py" if script in BEYOND else f"experiments/lesson/{script}.py"]
+    if dataset_of(script, dataset) != Options.dataset:
         words += ["--dataset", dataset]
     if seed != Options.seed:
         words += ["--seed", str(seed)]
@@ -129,10 +143,11 @@ def command(script: str, dataset: str, seed: int) -> list[str]:
 
 def newest_run(script: str, options: GalleryOptions) -> Run:
     """The newest run on this data set. Raises `BadInput` where there is none that can be shown."""
+    dataset = dataset_of(script, options.dataset)
     for path in sorted((options.out / script).glob("*/results.json"), reverse=True):
         try:
             results = json.loads(read_bytes(path))
-            of_this_kind = (results["dataset"], results["smoke"]) == (options.dataset, options.smoke)
+            of_this_kind = (results["dataset"], results["smoke"]) == (dataset, options.smoke)
             if of_this_kind and (results["figures"] or not options.figures):
                 if not {"finding", "look_at"} <= results.keys():
                     raise BadInput(
@@ -141,8 +156,8 @@ def newest_run(script: str, options: GalleryOptions) -> Run:
                 return Run(path.parent, results)
         except (json.JSONDecodeError, LookupError, TypeError) as error:
             raise BadInput(f"{path} is not the results of an experiment ({error!r}): delete that run") from error
-    hint = " ".join(command(script, options.dataset, 0))
-    raise BadInput(f"{options.out / script} has no run on {options.dataset}: uv run {hint} makes one, --run makes all")
+    hint = " ".join(command(script, dataset, 0))
+    raise BadInput(f"{options.out / script} has no run on {dataset}: uv run {hint} makes one, --run makes all")
 
 
 def small_picture(path: Path) -> bytes:
@@ -169,6 +184,10 @@ below is one script that measures some of them: what the lesson says, what was f
 at, what was claimed and what was measured, and the command. Every number and every picture is of a run on `{dataset}`.
 A claim can come out false, and is marked then; why each bound is where it is stands in the `results.json` of a run.
 
+The last two sections go beyond the lesson, to networks of today (the layers are in
+[jaxprop/layers/](../jaxprop/layers/)): what long sequences do to a gradient, and a transformer that draws digits, on
+those of scikit-learn.
+
 Some words are the lesson's own. A **nudge**, or **wish**, is minus a derivative of the cost of one example: the change
 that would lower it. A **request** is what one neuron by itself wishes of an activation in the layer before. The
 **avenues** are the three kinds of numbers by which an activation can be changed: bias, weights, activations before.
@@ -181,7 +200,7 @@ share. The scripts of this page are in [lesson/](lesson/), and those beside this
 `compare_gradients.py` and others) are the ones to begin with.
 
 `uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
-in about six minutes on two CPU cores.
+in about ten minutes on two CPU cores.
 
 {sections}
 ## The runs
@@ -192,9 +211,7 @@ in about six minutes on two CPU cores.
 
 SECTION = """## {heading}
 
-{says}
-
-{finding}
+{says}{finding}
 
 {pictures}{claims}
 
@@ -223,14 +240,14 @@ def section(script: str, results: Mapping[str, Any], with_pictures: bool) -> str
     says = [f"> **{name}** {escaped(says)}" for name, says in STATEMENTS.items() if name in claimed]
     pictures = ""
     if with_pictures:
-        for name in SCRIPTS[script]:
-            _, _, subject = heading.partition(": ")
+        for name in shown()[script]:
+            subject = heading.partition(": ")[2] or heading
             alt = html.escape(f"{name.replace('_', ' ')}: {subject}")
             pictures += f'<img src="gallery/{script}-{name}.png" width="720" alt="{alt}">\n\n'
             pictures += f"*{escaped(results['look_at'][name])}*\n\n"
     return SECTION.format(
         heading=escaped(heading),
-        says="\n>\n".join(says),
+        says="\n>\n".join(says) + "\n\n" if says else "",
         finding=escaped(results["finding"]),
         pictures=pictures,
         claims="\n".join(claim_line(claim) for claim in results["claims"]),
@@ -240,7 +257,7 @@ def section(script: str, results: Mapping[str, Any], with_pictures: bool) -> str
 
 def heading_of(script: str) -> str:
     """Of the script's docstring: the statements that it is about, and its subject."""
-    docstring = ast.get_docstring(ast.parse(read_bytes(LESSON / f"{script}.py"))) or script
+    docstring = ast.get_docstring(ast.parse(read_bytes(path_of(script)))) or script
     return docstring.partition("\n")[0].rstrip(".")
 
 

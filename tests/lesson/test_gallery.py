@@ -49,6 +49,7 @@ def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(gallery, "LESSON", here / "lesson")
     monkeypatch.setattr(gallery, "STATEMENTS", {"L1": "Depth.", "L2": "Height."})
     monkeypatch.setattr(gallery, "SCRIPTS", {"sea": ("waves",), "sky": ()})
+    monkeypatch.setattr(gallery, "BEYOND", {})
     return tmp_path
 
 
@@ -105,6 +106,23 @@ def test_every_link_of_the_page_leads_somewhere(place):
     pictures = re.findall(r'src="([^"]+)"', page(place))
     assert pictures == ["gallery/sea-waves.png"]
     assert all((place / "experiments" / picture).is_file() for picture in pictures)
+
+
+def test_a_script_beyond_the_lesson_lies_beside_the_page_and_has_its_section_at_the_end(place, monkeypatch):
+    """draw_digits.py reads one data set alone, whatever the page is of."""
+    monkeypatch.setattr(gallery, "BEYOND", {"draw_digits": ("waves",)})
+    (place / "experiments" / "draw_digits.py").write_text('"""A sea that draws."""\n')
+    leave_run(place / "runs", "sea", "20260102T000000Z", {})
+    leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
+    assert make(place) == 2  # no run of it yet
+    leave_run(place / "runs", "draw_digits", "20260102T000000Z", {"statement": "drawing"}, dataset="digits")
+    assert make(place) == 0
+    assert list(sections(place)) == ["L1", "L1, L2", "A sea that draws", "The runs"]
+    section = sections(place)["A sea that draws"]
+    assert section.startswith("A sea that draws\n\nThe water is")
+    assert 'alt="waves: A sea that draws"' in section
+    assert "\n- drawing: what" in section
+    assert "\nuv run experiments/draw_digits.py\n" in section
 
 
 def test_pictures_are_copied_small(place):
