@@ -35,6 +35,7 @@ from jaxprop.run.parameters import describe_params, load_mlp
 from lab import running_example
 from lab.common import first_line, progress, run
 from lab.desk_data import PARTS, Trained, embed
+from lab.desk_receipts import derive_again, read_receipt
 from predict import parameters_of
 
 SOURCES = Path(__file__).parent / "desk"
@@ -102,8 +103,9 @@ def page(data: dict[str, Any]) -> str:
     sheet = read_source("style.css")
     scripts = [read_source(name) for name in (*ENGINE, *(f"view/{name}" for name in VIEW))]
     document = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
+    allowed = f'<meta http-equiv="Content-Security-Policy" content="{policy(sheet, scripts)}">'
     marks = {
-        "head": f'<meta http-equiv="Content-Security-Policy" content="{policy(sheet, scripts)}">\n<style>{sheet}</style>',
+        "head": f"{allowed}\n<style>{sheet}</style>",
         "data": f'<script type="application/json" id="desk-data">{document}</script>',
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
@@ -158,7 +160,27 @@ def name_of(params: Path | None) -> str:
     return params.resolve().name if params.is_dir() else params.resolve().parent.name
 
 
+# Receipts
+
+
+def verify(path: Path) -> int:
+    """Says whether a receipt is true: 0, or 1 with the number that is off."""
+    receipt = read_receipt(path)
+    verdict = derive_again(receipt)
+    if verdict.complaint:
+        print(f"refused: {verdict.complaint}")
+        return 1
+    apart = ", ".join(f"{difference:.1e} from the ones {way}" for way, difference in verdict.largest.items())
+    print(f"accepted: {verdict.count:,} numbers derived again; of scale, the receipt's are at most {apart}")
+    return 0
+
+
 def main(options: DeskOptions) -> int:
+    if options.verify is not None:
+        if options.params is not None:
+            raise BadInput(f"both a run, {options.params}, and --verify {options.verify} are given: name one of them")
+        first_line(options.device, "float64")
+        return verify(options.verify)
     first_line(options.device)
     path = build(options)
     print(f"page: {path} ({path.stat().st_size / 1000:,.0f} KB)")

@@ -10,6 +10,8 @@ const embedded = (() => {
     return Float64Array.from(dtype === "float32" ? new Float32Array(buffer) : new Float64Array(buffer));
   }
 
+  const integers = (text) => new Int32Array(bytes(text).buffer);
+
   // Of a row of numbers W1 b1 W2 b2 …, the parameters of the network, each array its own.
   function unravel(network, row) {
     let from = 0;
@@ -47,5 +49,5 @@ const embedded = (() => {
 
   const read = () => decode(JSON.parse(document.getElementById("desk-data").textContent));
 
-  return { read, decode, floats, unravel, bytes };
+  return { read, decode, floats, integers, unravel };
 })();

@@ -8,7 +8,13 @@ const engine = (() => {
   // What was asked for cannot be done; the message is one sentence for people.
   class BadInput extends Error {}
 
-  const map = (x, f) => Float64Array.from(x, f);
+  // The built-in `Float64Array.from` takes ten times as long.
+  function map(x, f) {
+    const y = new Float64Array(x.length);
+    for (let i = 0; i < y.length; i++) y[i] = f(x[i], i);
+    return y;
+  }
+
   const sum = (x) => x.reduce((total, number) => total + number, 0);
   const largest = (x) => x.reduce((best, number, i) => (number > x[best] ? i : best), 0);
 
@@ -227,7 +233,7 @@ const engine = (() => {
   // How the cost changes when the weight is moved a little to both sides; two widths, by which Richardson's
   // extrapolation removes the error that grows with their square.
   function finite_difference(network, params, x, y, place, cost = squared_error) {
-    const h = 2 ** -8;
+    const h = 2 ** -10;
     const value = weight(params, place);
     const at = (w) => cost.value(apply(network, with_weight(params, place, w), x), y);
     const central = (h) => (at(value + h) - at(value - h)) / (2 * h);

@@ -62,7 +62,7 @@ def by_autodiff(network: jp.Network, params: Params, x: Float[Array, " in"], y: 
 
 
 def by_differences(network: jp.Network) -> Callable[[Params, Array, Array, Any], tuple[np.ndarray, np.ndarray]]:
-    """`slopes(params, x, y, which)`: along those parameters, counted as `ravel_pytree` does, and where the cost bends."""
+    """`slopes(params, x, y, which)`: along these parameters, counted as by `ravel_pytree`; and where it bends."""
     differences = central_differences(jp.loss(network, jp.squared_error))
 
     def slopes(params: Params, x: Array, y: Array, which: Any) -> tuple[np.ndarray, np.ndarray]:

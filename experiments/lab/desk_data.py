@@ -31,9 +31,9 @@ from lesson.planes import plane_through
 SCHEMA = 1
 TRAIN, TEST = 1200, 300  # digits in the page, at most: of MNIST, 0.35 MB
 SMALL = (6, 5, 4, 3)  # a network of every activation, small enough to have all of its numbers in the page
-SAMPLED = 100  # of the weights and pixels of the first layer
-STOCHASTIC_STEPS, FULL_STEPS = 600, 120
-STOCHASTIC_RATE, FULL_RATE = 2.0, 3.0
+SAMPLED = 64  # of the numbers of an array, where it has more: only these are compared
+STOCHASTIC_STEPS, FULL_STEPS = 600, 200
+STOCHASTIC_RATE, FULL_RATE = 2.0, 10.0
 GRID = 21  # points of the map, each way
 
 
@@ -176,16 +176,16 @@ def embed_array(array: Any, at: np.ndarray | None) -> dict[str, str]:
 
 
 def sampled_places(sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Of the arrays that have a number for each pixel: some, drawn once and for all."""
+    """Of the arrays that have many numbers: which ones are kept, drawn once and for all."""
     rng = np.random.default_rng(0)
-    of = {"dW1": sizes[0] * sizes[1], "dx": sizes[0]}
+    of = {f"dW{layer}": sizes[layer - 1] * sizes[layer] for layer in range(1, len(sizes))} | {"dx": sizes[0]}
     return {name: np.sort(rng.choice(count, min(SAMPLED, count), replace=False)) for name, count in of.items()}
 
 
 def measured_differences(
     network: jp.Network, params: Params, places: Mapping[str, np.ndarray]
 ) -> Callable[[Any, Any], dict[str, Any]]:
-    """`differences(x, y)`: the derivatives by the kept parameters, by finite differences. Where the cost bends, none."""
+    """`differences(x, y)`: the derivatives by the kept parameters, measured. Where the cost bends, none."""
     flat, unravel = ravel_pytree(params)
     numbered = unravel(jnp.arange(flat.size, dtype=flat.dtype))
     which = {}
@@ -249,7 +249,7 @@ def walk_down(trained: Trained, train: Examples) -> dict[str, Any]:
     start = network.init(init_key)
     ways = {
         "stochastic": (STOCHASTIC_RATE, running_example.BATCH_SIZE, range(0, STOCHASTIC_STEPS + 1, 5)),
-        "full": (FULL_RATE, count, range(0, FULL_STEPS + 1)),
+        "full": (FULL_RATE, count, range(0, FULL_STEPS + 1, 2)),
     }
     places = {}
     for name, (rate, batch_size, steps) in ways.items():
