@@ -171,7 +171,7 @@ def verify(path: Path) -> int:
         print(f"refused: {verdict.complaint}")
         return 1
     apart = ", ".join(f"{difference:.1e} from the ones {way}" for way, difference in verdict.largest.items())
-    print(f"accepted: {verdict.count:,} numbers derived again; of scale, the receipt's are at most {apart}")
+    print(f"accepted: {verdict.derived:,} numbers derived again; of scale, the receipt's are at most {apart}")
     return 0
 
 

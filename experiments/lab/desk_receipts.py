@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
     """What came of deriving a receipt again."""
 
     complaint: str | None  # a sentence that names the first number that is off
-    count: int  # of numbers that were derived
+    derived: int  # so many numbers
     largest: dict[str, float]  # scaled difference of the receipt from each gradient
 
 
@@ -141,7 +141,7 @@ def _unravel(row: np.ndarray, sizes: list[int]) -> Params:
     layers, start = [], 0
     for into, out in itertools.pairwise(sizes):
         W = row[start : (start := start + out * into)].reshape(out, into)
-        layers += [Dense(W, row[start : (start := start + out)]), ()]
+        layers += [Dense(W, cast(Any, row[start : (start := start + out)])), ()]
     return tuple(layers)
 
 
@@ -244,7 +244,7 @@ def finite_difference(receipt: Receipt, cost: Callable[[Params], float]) -> floa
             b[j] += step
         else:
             W[j, k] += step
-        return cost((*receipt.params[: 2 * layer], Dense(W, b), *receipt.params[2 * layer + 1 :]))
+        return cost((*receipt.params[: 2 * layer], Dense(W, cast(Any, b)), *receipt.params[2 * layer + 1 :]))
 
     def central(h: float) -> float:
         return (at(h) - at(-h)) / (2 * h)
