@@ -66,8 +66,8 @@ class DeskOptions:
 # The network
 
 
-def load_trained(path: Path) -> tuple[Trained, Any]:
-    """The network of a run, and the data set that it was trained on."""
+def load_trained(path: Path) -> Trained:
+    """The network of a run. Raises `BadInput` where the page cannot show it."""
     about = describe_params(path)
     network, params = load_mlp(path)
     sizes = tuple(about["sizes"])
@@ -78,7 +78,9 @@ def load_trained(path: Path) -> tuple[Trained, Any]:
             f"{path} is of a network of {given}: the page shows 784 inputs, one to {DEEPEST} hidden layers of at most "
             f"{WIDEST} neurons, and 10 outputs; train one with experiments/train.py"
         )
-    return Trained(network, sizes, about["activation"], params, about.get("dataset", ""), origin_of(path)), None
+    if "dataset" not in about:
+        raise BadInput(f"{path} does not say what it was trained on: name the run folder of experiments/train.py")
+    return Trained(network, sizes, about["activation"], params, about["dataset"], origin_of(path))
 
 
 def origin_of(path: Path) -> str:
@@ -141,10 +143,7 @@ def policy(sheet: str, scripts: Sequence[str]) -> str:
 def build(options: DeskOptions) -> Path:
     """Builds the page and says on the way what is done."""
     with progress(PARTS + 1) as report:
-        if options.params is None:
-            trained = train_one()
-        else:
-            trained, _ = load_trained(parameters_of(options.params))
+        trained = train_one() if options.params is None else load_trained(parameters_of(options.params))
         report(trained.origin)
         data = load_dataset(cast(DatasetName, trained.dataset), options.archives)
         text = page(embed(trained, data, report))

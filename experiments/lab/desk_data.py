@@ -231,9 +231,12 @@ def source_lines(activation: str) -> dict[str, dict[str, Any]]:
 
 
 def find_line(module: ModuleType, beginning: str) -> dict[str, Any]:
-    """The one line of a module that begins so. An error where there is none, or more: the page would show another."""
+    """The one line of a module that begins so. `ValueError` where there is none, or more than one."""
     lines = inspect.getsource(module).splitlines()
-    (at,) = [i for i, line in enumerate(lines) if line.strip().startswith(beginning)]
+    places = [i for i, line in enumerate(lines) if line.strip().startswith(beginning)]
+    if len(places) != 1:
+        raise ValueError(f"{module.__name__} has {len(places)} lines that begin with {beginning!r}: expected one")
+    (at,) = places
     root = Path(jp.__file__).parents[1]
     text = lines[at].partition("  #")[0].strip()
     return {"file": Path(module.__file__ or "").relative_to(root).as_posix(), "line": at + 1, "text": text}

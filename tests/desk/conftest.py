@@ -2,11 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+import desk
+from lab.common import run
 from tests.desk.pages import Evaluate, engine_page
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -29,3 +32,11 @@ def evaluate(browser: Browser) -> Iterator[Evaluate]:
     """`evaluate("(x) => …", x)`: what JavaScript makes of it, with the engine and nothing else on the page."""
     with engine_page(browser) as page:
         yield page.evaluate
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory) -> Path:
+    """The page that `desk.py` builds without a run: trained on the embedded digits. Once for all tests of a worker."""
+    out = tmp_path_factory.mktemp("desk")
+    assert run(desk.main, desk.DeskOptions, ["--no-open", "--out", str(out)]) == 0
+    return out / "desk" / "digits.html"
