@@ -40,7 +40,11 @@ from predict import parameters_of
 
 SOURCES = Path(__file__).parent / "desk"
 ENGINE = ("engine.js", "embedded.js", "ink.js", "strip.js", "receipt.js")
-VIEW: tuple[str, ...] = ()  # of view/, in the order in which they run
+VIEW = (  # of view/, in the order in which they run
+    *("elements.js", "paint.js", "words.js", "state.js", "pad.js", "network.js", "training.js"),
+    *("forward.js", "cost.js", "ways.js", "back.js", "weight.js", "average.js", "train.js", "hill.js"),
+    *("receipts.js", "main.js"),
+)
 STEPS = 3000  # of the training without a run: 200 epochs
 WIDEST, DEEPEST = 32, 3  # neurons in a hidden layer, and hidden layers, that the page has room for
 
