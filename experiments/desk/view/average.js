@@ -78,11 +78,11 @@ const step_average = (() => {
       const i = examples[shown];
       paint.digit(paint.sheet(thumb, 42, 42), train.images.subarray(784 * i, 784 * (i + 1)), 0, 0, 42, 255);
       which.textContent = `example ${shown + 1} of 100, a ${train.labels[i]}`;
-      const room = Math.max(90, Math.min(240, root.clientWidth - 262));
+      const room = Math.max(90, Math.min(240, root.clientWidth - (root.clientWidth > 400 ? 300 : 258)));
       rows.forEach((row, n) => {
         const scale = paint.largest(wanted[n]);
         const average = mean(wanted[n]);
-        paint.bars(row.bars, wanted[n], room, 30, { scale, thin: true });
+        paint.bars(row.bars, wanted[n], room, 30, { scale, gap: 0.3 });
         mark(row.bars, shown, room);
         paint.bars(row.mean_bar, [average], 12, 30, { scale });
         row.bars.setAttribute("aria-label", `100 wishes for ${words.weight(row.place)}`);
@@ -126,11 +126,18 @@ const step_average = (() => {
       draw_counts(chart, counts, test.count);
       const share = elements.percent(counts[digit] / test.count);
       const doing = training.settings.only === null ? "" : `${running ? "Training" : "Trained"} on the ${engine.only(train, digit).length} ${digit}s alone, step ${steps}. `;
-      says.textContent = trouble ?? `${doing}It calls ${counts[digit]} of ${test.count} test digits a ${digit} (${share}).`;
+      says.textContent = trouble ?? `${doing}It calls ${counts[digit]} of ${test.count} test digits a ${digit} (${share}).${why(running)}`;
     };
     return h("article", { class: "card" },
       h("h3", {}, "Listen to one digit only ", h("small", {}, "and the network ends up calling everything that")),
       h("div", { class: "row" }, digits.node), h("div", { class: "row" }, fresh, here, stop, back), chart, says);
+  }
+
+  // A trained network has little left to learn from one digit: that is said, with its cost.
+  function why(running) {
+    const { costs } = training.now();
+    if (training.settings.only === null || running || !costs.length || costs[0] > 0.1) return "";
+    return ` It read the ${digit}s well from the start, at a cost of ${elements.format(costs[0])}: there is next to no gradient to follow, so it forgets slowly.`;
   }
 
   // Until 99 of 100 test digits are called that, or for 3,000 steps.

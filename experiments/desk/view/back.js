@@ -39,7 +39,9 @@ const step_back = (() => {
       ? "Each output has wishes for the neurons before it, in proportion to its weights and to how much it wants to change itself: "
       : "The sum becomes the wish of this layer, and the same is done again: ",
     h("code", {}, "da = Wᵀ dz"),
-    `. Each row is one neuron of the ${name(layer)}; the sum of the rows is what the example asks of the ${name(layer - 1)}.`,
+    layer === 0
+      ? ". Each picture is one neuron of hidden 1; their sum is what the example asks of its own pixels."
+      : `. Each row is one ${layer === last ? "output" : `neuron of ${name(layer)}`}, each column one neuron of ${name(layer - 1)}; the sum of the rows is what the example asks of that layer.`,
   ];
 
   // A button for each output: press to mute or hear it; twice to hear it alone.

@@ -17,7 +17,7 @@ const step_cost = (() => {
         ...["", "output", "", "target", "square", "nudge"].map((text) => h("span", { class: "head" }, text)),
         ...rows.flatMap(({ bar, tick, a, y, square, nudge }, j) => [
           h("span", { class: "name" }, String(j)), h("span", { class: "track" }, bar, tick), a, y, square, nudge]),
-        h("span", { class: "total" }, "cost of this example, the sum"), sum, h("span", {})),
+        h("span", { class: "total" }, "the cost, their sum"), sum, h("span", {})),
       h("p", { class: "note" }, "The arrow is minus the derivative of the cost by the output, ", h("code", {}, "−2 (a − y)"),
         ": the ", h("em", {}, "negative gradient"), ", or “nudge” in the lesson. It is as long as the output is far from its target. The 2 comes from the square."),
       elements.source(state.desk().source.cost), elements.source(state.desk().source.cost_gradient),

@@ -63,9 +63,9 @@ const elements = (() => {
     return { node: h("label", { class: "entry" }, text, input), input };
   }
 
-  // A line of the library's source, and where it is.
-  const source = ({ file, line, text }) =>
-    h("div", { class: "source" }, h("code", {}, text), h("span", { class: "where" }, `${file.split("/").slice(-2).join("/")}:${line}`));
+  // A line of the library's source, the number that it makes here, and where it is.
+  const source = ({ file, line, text }, made = "") =>
+    h("div", { class: "source" }, h("code", {}, text), h("span", { class: "made" }, made), h("span", { class: "where" }, `${file.split("/").slice(-2).join("/")}:${line}`));
 
   const download = (name, text) => {
     const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));

@@ -70,7 +70,7 @@ const step_hill = (() => {
     const [x0, x1] = [map.x[0], map.x.at(-1)];
     const [y0, y1] = [map.y[0], map.y.at(-1)];
     const at = ([x, y]) => [(width * (x - x0)) / (x1 - x0), height - (height * (y - y0)) / (y1 - y0)];
-    draw_shade(g, map, width, height);
+    g.drawImage(shade(map, width, height), 0, 0);
     for (const [kind, path] of Object.entries(paths)) {
       const points = path.xy.slice(0, reached(path, limit) + 1).map(at);
       for (const [colour, thickness] of [[paint.colours.paper, 5], [paint.colours[KINDS[kind]], 2]]) {
@@ -101,6 +101,19 @@ const step_hill = (() => {
   }
 
   const BANDS = 14;
+
+  let shaded = { key: "", canvas: null };
+
+  // The shade is as it was, while size and colours are.
+  function shade(map, width, height) {
+    const key = [width, height, paint.colours.line].join();
+    if (shaded.key !== key) {
+      const canvas = h("canvas", { width, height });
+      draw_shade(canvas.getContext("2d"), map, width, height);
+      shaded = { key, canvas };
+    }
+    return shaded.canvas;
+  }
 
   // The cost as bands of grey, by the logarithm, between the points of the map linearly.
   function draw_shade(g, { costs }, width, height) {

@@ -24,7 +24,7 @@ const main = (() => {
       else link.removeAttribute("aria-current");
     });
     root("origin").textContent = changed
-      ? `The network is ${changed}. “restore” at step 7 brings back the one that the page came with.`
+      ? `The network is ${changed}. “trained” brings back the one that the page came with.`
       : `${about.origin[0].toUpperCase()}${about.origin.slice(1)}; ${percent(about.accuracy)} of ${about.test_count.toLocaleString("en")} test digits classified correctly.`;
   }
 

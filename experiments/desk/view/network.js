@@ -6,13 +6,14 @@ const drawing = (() => {
   const { h, choice, format } = elements;
   const { colours } = paint;
   const TOP = 26;
-  const STRONGEST = 60; // of the 784 edges into a neuron of the first layer, as many as are drawn
+  const STRONGEST = 30; // of the 784 edges into a neuron of the first layer, as many as are drawn
 
   const canvas = h("canvas", { class: "net" });
   const stage = h("div", { class: "stage" });
   const reads = h("p", { class: "reads" });
   const edges = choice("edges", [["weights", "weights"], ["gradient", "gradient"]], (kind) => state.change({ edges: kind }));
   const legend = h("p", { class: "legend" });
+  const which = choice("network", [[false, "trained"], [true, "untrained"]], (fresh) => training.begin(fresh));
   let buttons = [];
   let geometry = null;
 
@@ -29,7 +30,11 @@ const drawing = (() => {
     );
     stage.append(canvas, ...buttons.flat());
     canvas.addEventListener("pointerdown", pick_pixel);
-    root.append(h("div", { class: "row" }, h("span", { class: "caption" }, "edges by"), edges.node, legend), stage, reads);
+    root.append(
+      h("div", { class: "row" }, h("div", { class: "row tight" }, h("span", { class: "caption" }, "network"), which.node),
+        h("div", { class: "row tight" }, h("span", { class: "caption" }, "edges"), edges.node)),
+      legend, stage, reads,
+    );
     new ResizeObserver(() => { geometry = null; update(); }).observe(root);
     return update;
   }
@@ -83,8 +88,8 @@ const drawing = (() => {
     const height = Math.round(TOP + most * gap + 4);
     const size = Math.round(Math.min(width * 0.26, height - TOP - 10, 196) / 28) * 28 || 28;
     const picture = { left: 1, top: TOP + (height - TOP - size) / 2, size };
-    const right = narrow ? 62 : 108;
-    const first = picture.left + size + (narrow ? 42 : 84);
+    const right = narrow ? 60 : 82;
+    const first = picture.left + size + (narrow ? 34 : 64);
     const columns = sizes.slice(1).map((count, layer) => {
       const x = first + ((width - right - first) * layer) / Math.max(1, sizes.length - 2);
       const spread = Math.min(gap * 1.6, (height - TOP) / count);
@@ -111,6 +116,7 @@ const drawing = (() => {
     draw_marks(g);
     draw_headings(g);
     edges.set(state.edges());
+    which.set(state.now.changed === "" ? false : state.now.changed.startsWith("untrained") ? true : null);
     legend.replaceChildren(...legend_of(state.edges()));
     reads.textContent = reading(trace);
   }
@@ -241,9 +247,9 @@ const drawing = (() => {
       g.font = `${narrow ? 10 : 12}px system-ui, sans-serif`;
       g.fillText(outputs[j].toFixed(2), left + (narrow ? 10 : 16), y);
       if (target[j]) {
-        g.font = `bold ${narrow ? 10 : 12}px system-ui, sans-serif`;
-        g.fillStyle = colours.ink;
-        g.fillText(narrow ? "◂" : "◂ wanted", left + (narrow ? 33 : 44), y);
+        g.font = `bold ${narrow ? 9 : 11}px system-ui, sans-serif`;
+        g.fillStyle = colours.mark;
+        g.fillText("wanted", left, y + (narrow ? 10 : 14));
       }
     });
   }
@@ -289,8 +295,7 @@ const drawing = (() => {
   }
 
   function reading({ answer, outputs, cost }) {
-    const sure = format(outputs[answer]);
-    return `Brightest output: ${answer}, with ${sure}. Cost of this example: ${format(cost)}.`;
+    return `The brightest output is ${answer}, with ${format(outputs[answer])}; cost ${format(cost)}.`;
   }
 
   return { build };

@@ -25,10 +25,10 @@ const pad = (() => {
     const step = (by) => () => state.show_example((examples_place() + by + test.count) % test.count);
     root.append(
       h("div", { class: "sheets" },
-        h("figure", {}, paper, h("figcaption", {}, "draw here")),
+        h("figure", {}, paper, h("figcaption", { class: "under" }, "draw here", h("button", { type: "button", id: "clear", onclick: clear, title: "key: c" }, "clear"))),
         h("figure", {}, seen, h("figcaption", {}, "what the network is given"))),
       h("div", { class: "pad-controls" },
-        h("div", { class: "row" }, h("button", { type: "button", onclick: clear, title: "key: c" }, "clear"), which.node,
+        h("div", { class: "row tight" }, which.node,
           h("button", { type: "button", onclick: step(-1), "aria-label": "previous test digit", title: "key: p" }, "‹"),
           h("button", { type: "button", onclick: step(1), "aria-label": "next test digit", title: "key: n" }, "›")),
         h("div", { class: "wanted" }, h("span", { class: "caption" }, "wanted: ", wanted_text), labels.node),
@@ -73,23 +73,30 @@ const pad = (() => {
   }
 
   let looking = false;
+  let took = 0; // milliseconds that the last look took
 
-  // What the network makes of the drawing, once a frame at most.
+  // What the network makes of the drawing: so seldom that the pen never waits, but always after the last stroke.
   function look() {
     if (looking) return;
     looking = true;
-    requestAnimationFrame(() => {
+    setTimeout(() => {
       looking = false;
-      if (ink.is_blank(levels)) return;
-      try {
-        complaint = "";
-        state.show_drawing(ink.as_mnist(levels));
-      } catch (error) {
-        if (!(error instanceof engine.BadInput)) throw error;
-        complaint = error.message;
-        update();
-      }
-    });
+      const start = performance.now();
+      see();
+      took = performance.now() - start;
+    }, Math.max(8, 2 * took));
+  }
+
+  function see() {
+    if (ink.is_blank(levels)) return;
+    try {
+      complaint = "";
+      state.show_drawing(ink.as_mnist(levels));
+    } catch (error) {
+      if (!(error instanceof engine.BadInput)) throw error;
+      complaint = error.message[0].toUpperCase() + error.message.slice(1);
+      update();
+    }
   }
 
   function clear() {

@@ -112,7 +112,7 @@ const paint = (() => {
   }
 
   // Bars on a line: up and blue, down and orange; grey where all are activations.
-  function bars(canvas, values, width, height, { grey = false, scale = largest(values) } = {}) {
+  function bars(canvas, values, width, height, { grey = false, scale = largest(values), gap = 2 } = {}) {
     const g = sheet(canvas, width, height);
     const cell = width / values.length;
     const room = grey ? height - 1 : height / 2;
@@ -120,7 +120,7 @@ const paint = (() => {
     values.forEach((value, k) => {
       const tall = scale ? (room * value) / scale : 0;
       g.fillStyle = grey ? colours.soft : value > 0 ? colours.up : colours.down;
-      g.fillRect(k * cell + 1, Math.min(zero, zero - tall), cell - 2, Math.abs(tall));
+      g.fillRect(k * cell + gap / 2, Math.min(zero, zero - tall), cell - gap, Math.abs(tall));
     });
     g.fillStyle = colours.soft;
     g.fillRect(0, zero - 0.5, width, 1);

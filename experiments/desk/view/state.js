@@ -107,7 +107,19 @@ const state = (() => {
     Object.assign(now, { step, place: weight });
     if (given.get("example") === "drawn" && now.drawn) return show_drawing(now.drawn);
     const label = whole(given.get("label"));
-    return show_example(whole(given.get("example")) ?? 0, label !== null && label < 10 ? label : undefined);
+    const asked = whole(given.get("example"));
+    if (asked === null && now.pixels) return change({});
+    return show_example(asked ?? hesitant(), label !== null && label < 10 ? label : undefined);
+  }
+
+  // To begin with, the test digit that is read correctly with the highest cost: it asks for the most.
+  function hesitant() {
+    const { test, network, params } = desk;
+    const cost = (i) => {
+      const { answer, cost } = engine.trace(network, params, engine.input(test.images, i), engine.one_hot(test.labels[i]));
+      return answer === test.labels[i] ? cost : 0;
+    };
+    return Array.from({ length: test.count }, (_, i) => cost(i)).reduce((best, cost, i, all) => (cost > all[best] ? i : best), 0);
   }
 
   // Of "layer.j.k", the place, if the network has it.

@@ -9,7 +9,7 @@ const step_train = (() => {
     const { test, train } = state.desk();
     const button = (id, text, onclick, title) => h("button", { type: "button", id, onclick, title }, text);
     const run = button("run", "run", toggle, "key: r");
-    const undo = button("undo", "undo a step", () => training.undo(), "key: u");
+    const undo = button("undo", "undo", () => training.undo(), "key: u");
     const checked = (name, holds) => (value, input) => {
       if (holds(value)) set({ [name]: value });
       else input.value = settings[name];
@@ -31,7 +31,7 @@ const step_train = (() => {
         button("restore", "restore", () => { set({ only: null }); training.begin(false); })),
       h("div", { class: "row" }, rate.node, batch.node, seed.node), says,
       h("div", { class: "charts" },
-        h("figure", {}, costs, h("figcaption", {}, "cost of each mini-batch")),
+        h("figure", {}, costs, h("figcaption", {}, "cost of each mini-batch, cut at 1")),
         h("figure", {}, scores, h("figcaption", {}, "test digits classified correctly"))),
       h("div", { class: "charts" },
         h("figure", {}, confusion, h("figcaption", {}, "label (rows), answer (columns)")),
@@ -54,7 +54,7 @@ const step_train = (() => {
       says.dataset.steps = at.steps;
       says.classList.toggle("complaint", at.trouble !== null);
       const width = Math.max(130, Math.min(210, (root.clientWidth - 24) / 2));
-      draw_curve(costs, width, at.costs.map((cost, i) => [i + 1, cost]), { top: Math.max(1, ...at.costs), text: format });
+      draw_curve(costs, width, at.costs.map((cost, i) => [i + 1, cost]), { top: 1, text: format });
       draw_curve(scores, width, [...at.scores, { step: at.steps, ...scored }].map(({ step, accuracy }) => [step, accuracy]), { top: 1, text: percent });
       draw_confusion(confusion, scored.confusion, width);
     };

@@ -5,8 +5,8 @@ const step_ways = (() => {
   const { h, number, numbered, choice, format } = elements;
   const WAYS = {
     bias: { title: "its bias", text: "one number: db = dz", driver: null },
-    weights: { title: "its weights", text: "in proportion to the activations they multiply: dW = dz × a", driver: "activations before" },
-    activations: { title: "the activations before", text: "in proportion to the weights: da = W × dz. They cannot be set, only passed back as a wish.", driver: "weights" },
+    weights: { title: "its weights", text: "dW = dz × a, in proportion to the activations", driver: "a before" },
+    activations: { title: "the activations before", text: "da = W × dz, in proportion to the weights; a wish", driver: "weights" },
   };
   const SIZES = [0.01, 0.03, 0.1, 0.3, 1, 3];
 
@@ -20,12 +20,12 @@ const step_ways = (() => {
     const cards = Object.fromEntries(Object.entries(WAYS).map(([way, words]) => [way, card(way, words)]));
     const now = h("p", { class: "key-line" });
     root.append(
-      h("p", {}, "One output should change. Three kinds of numbers can be moved for that, the “avenues” of the lesson. Each is moved by minus its derivative, times a size; the derivative ",
-        h("em", {}, "predicts"), " what that does to the cost. Apply one, and compare."),
+      h("p", {}, "Three kinds of numbers, the lesson’s “avenues”, can change an output. Each is moved by minus its derivative, times a size. The derivative ",
+        h("em", {}, "predicts"), " what that does to the cost: apply one, and compare."),
       h("div", { class: "row" }, h("span", { class: "caption" }, "output"), outputs.node),
       h("div", { class: "row" }, h("span", { class: "caption" }, "size"), sizes.node),
       now, ...Object.values(cards).map(({ node }) => node),
-      h("p", { class: "note" }, "The smaller the change, the closer prediction and measurement: the derivative is the slope at a point."),
+      h("p", { class: "note" }, "The smaller the change, the closer prediction and measurement. Activations cannot be set: what they should do is noted, and passed back (step 4)."),
     );
     let about = null;
     return () => {

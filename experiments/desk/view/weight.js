@@ -66,13 +66,13 @@ const step_weight = (() => {
       k === null
         ? line(`dC/db${n}[${j}] = dz${n}[${j}] = `, value(found, { class: "big", id: "derivative" }))
         : line(`dC/dW${n}[${j},${k}] = dz${n}[${j}] · ${before}[${k}]`, h("br"), "= ", value(dz[j]), " · ", numbered(a_before[k], "plain"), " = ", value(found, { class: "big", id: "derivative" })),
-      elements.source(k === null ? source.db : source.dW),
+      elements.source(k === null ? source.db : source.dW, value(found)),
       line(`dz${n}[${j}] = slope · da${n}[${j}]`, h("br"), "= ", numbered(slope[j], "plain"), " · ", value(da[j]), " = ", value(dz[j], { id: "dz" })),
-      elements.source(source.dz),
+      elements.source(source.dz, value(dz[j])),
       output
         ? line(`da${n}[${j}] = 2 (a${n}[${j}] − y[${j}])`, h("br"), `= 2 (${format(trace.outputs[j])} − ${trace.y[j]}) = `, value(da[j]))
         : line(`da${n}[${j}] = Σ dz${n + 1}[i] · W${n + 1}[i,${j}]`, h("br"), `over ${trace.layers[layer + 1].dz.length} neurons after = `, value(da[j])),
-      elements.source(output ? source.cost_gradient : source.da),
+      elements.source(output ? source.cost_gradient : source.da, value(da[j])),
       line("measured by finite difference: ", value(measured, { id: "measured", class: "key" }), " ", agreement(found, measured)),
     ];
     if (k !== null && a_before[k] === 0) {
