@@ -54,10 +54,10 @@ def inputs_of(sizes: tuple[int, ...], rng: np.random.Generator, count: int) -> n
 def make_cases() -> Iterator[Case]:
     """Networks of several depths and of every activation: as drawn, with biases, and saturated."""
     rng = np.random.default_rng(0)
-    two: tuple[Activation, ...] = ("sigmoid", "relu")
-    with_pictures = [(SIZES, kind, 10) for kind in two]
-    small = [(sizes, kind, 5) for sizes in ((5, 4, 3), (7, 6, 5, 4)) for kind in get_args(Activation)]
-    for sizes, activation, count in (*with_pictures, *small):
+    kinds: tuple[Activation, ...] = get_args(Activation)
+    with_pictures = [(SIZES, kind, 10) for kind in kinds[:2]]
+    small = [(sizes, kind, 5) for sizes in ((5, 4, 3), (7, 6, 5, 4)) for kind in kinds]
+    for sizes, activation, count in [*with_pictures, *small]:
         network = jp.mlp(sizes, activation)
         both = jax.jit(lambda *point, n=network: (by_hand(n, *point), by_autodiff(n, *point)))
         start = network.init(jax.random.key(len(sizes)))
