@@ -3,10 +3,13 @@
 import base64
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import desk
 from jaxprop.data.drawings import read_drawing
 from jaxprop.errors import BadInput
+from tests.desk.pages import offline_page, replace
 from tests.handwriting import written
 
 SIDE = 224
@@ -72,6 +75,41 @@ def test_the_same_bytes_as_predict(evaluate, tmp_path):
         assert isinstance(seen, str) == isinstance(expected, str), (i, seen, expected)
         if not isinstance(seen, str):
             off.append(int(np.abs(seen.astype(int) - expected).max()))
-    print(off)
-    assert len(off) > 40
-    assert max(off) <= 1, off
+    assert len(off) >= 45  # the others are refused here and there
+    assert max(off) <= 1, off  # of 50, one was off by 1 in some pixel, the others by nothing
+
+
+SEVEN = [[[70, 60], [150, 60], [100, 170]]]
+
+
+@pytest.mark.parametrize(
+    ("strokes", "pen", "sentence"),
+    [
+        ([], 18, "blank"),
+        ([[[112, 112], [113, 113]]], 3, "expected a height or width of 8"),
+        ([[[40, 50], [40, 170]], [[180, 50], [180, 170]]], 18, "more than one figure"),
+        ([[[20, 110], [200, 110]]], 18, "wider than any digit"),
+        ([[[112, 112], [112, 113]]], 200, "covers too much"),
+        ([[[4, 4], [4, 220]]], 18, "along the rim"),
+    ],
+)
+def test_what_predict_refuses_is_refused(evaluate, tmp_path, strokes, pen, sentence):
+    seen, pad = draw(evaluate, strokes, pen)
+    assert sentence in seen
+    assert isinstance(predicted(pad, tmp_path), str)
+
+
+def test_specks_beside_the_digit_and_strokes_that_reach_out_of_the_pad_do_no_harm(evaluate, tmp_path):
+    for more in ([[[20, 20], [20, 21]]], [[[100, 170], [95, 400]]], [[[150, 60], [500, 10]]]):
+        seen, pad = draw(evaluate, SEVEN + more, 14)
+        assert np.abs(seen.astype(int) - predicted(pad, tmp_path)).max() <= 1
+
+
+def test_a_planted_mistake_in_the_frame_is_found(browser, tmp_path):
+    """The middle of MNIST's pictures is taken for that of 28 pixels: half a pixel off, which no eye sees."""
+    with offline_page(browser) as page:
+        for name in desk.ENGINE:
+            source = desk.read_source(name)
+            page.add_script_tag(content=replace("20, 14.5]", "20, 14]")(source) if name == "ink.js" else source)
+        seen, pad = draw(page.evaluate, SEVEN, 14)
+    assert np.abs(seen.astype(int) - predicted(pad, tmp_path)).max() > 20
