@@ -12,7 +12,7 @@ const step_cost = (() => {
     const rows = Array.from({ length: 10 }, (_, j) => cells(j));
     const sum = h("span", { class: "key", id: "cost" });
     root.append(
-      h("p", {}, "The cost is the sum of ten squares: how far each output is from what was wanted. Choose another digit beside “wanted”, and all arrows turn."),
+      h("p", {}, "The cost is the sum of ten squares: how far each output is from what was wanted. Choose another digit beside “wanted”: two arrows turn round here, and with them what is asked of every layer before."),
       h("div", { class: "table costs", role: "table" },
         ...["", "output", "", "target", "square", "nudge"].map((text) => h("span", { class: "head" }, text)),
         ...rows.flatMap(({ bar, tick, a, y, square, nudge }, j) => [

@@ -18,6 +18,7 @@ const elements = (() => {
     if (!Number.isFinite(x)) return String(x).replace("-", "−");
     if (x === 0) return "0";
     const size = Math.abs(x);
+    if (size < 1e-99) return "≈ 0";
     const text = size >= 1e5 || size < 1e-3 ? x.toExponential(1) : size >= 100 ? x.toFixed(0) : x.toPrecision(3);
     return text.replace("e+", "e").replaceAll("-", "−");
   }
