@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import jax
+import numpy as np
 import tyro
 
 import jaxprop as jp
@@ -62,7 +63,7 @@ class DeskOptions:
     archives: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder with the four original .gz files of the dataset, instead of a download. Also: JAXPROP_ARCHIVES."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
-    """Folder that gets desk/<name of the run>.html."""
+    """Folder that gets desk/<name of the run's folder>.html."""
     device: DeviceName = "auto"
     """Where to compute. A device that is absent is an error and never replaced; auto is JAX's own choice."""
 
@@ -84,6 +85,10 @@ def load_trained(path: Path) -> Trained:
         )
     if "dataset" not in about:
         raise BadInput(f"{path} does not say what it was trained on: name the run folder of experiments/train.py")
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise BadInput(f"{path} holds numbers that are not finite: name a run whose training ended well")
+    if about["dtype"] == "float16":  # which the page's arrays do not have; float32 holds every one of these numbers
+        params = jax.tree.map(lambda leaf: leaf.astype("float32"), params)
     return Trained(network, sizes, about["activation"], params, about["dataset"], origin_of(path))
 
 
@@ -144,23 +149,21 @@ def policy(sheet: str, scripts: Sequence[str]) -> str:
     )
 
 
-def build(options: DeskOptions) -> Path:
-    """Builds the page and says on the way what is done."""
+def build(options: DeskOptions, run_file: Path | None) -> Path:
+    """Builds the page of these parameters, or of a network trained here; says on the way what is done."""
     with progress(PARTS + 1) as report:
-        trained = train_one() if options.params is None else load_trained(parameters_of(options.params))
+        trained = train_one() if run_file is None else load_trained(run_file)
         report(trained.origin)
         data = load_dataset(cast(DatasetName, trained.dataset), options.archives)
         text = page(embed(trained, data, report))
-    path = options.out / "desk" / f"{name_of(options.params)}.html"
+    path = options.out / "desk" / f"{name_of(run_file)}.html"
     make_folder(path.parent)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
 
-def name_of(params: Path | None) -> str:
-    if params is None:
-        return "digits"
-    return params.resolve().name if params.is_dir() else params.resolve().parent.name
+def name_of(run_file: Path | None) -> str:
+    return "digits" if run_file is None else run_file.resolve().parent.name
 
 
 # Receipts
@@ -184,8 +187,12 @@ def main(options: DeskOptions) -> int:
             raise BadInput(f"both a run, {options.params}, and --verify {options.verify} are given: name one of them")
         first_line(options.device, "float64")
         return verify(options.verify)
-    first_line(options.device)
-    path = build(options)
+    run_file = None if options.params is None else parameters_of(options.params)
+    dtype = "float32" if run_file is None else describe_params(run_file)["dtype"]
+    first_line(options.device, dtype)
+    # A run under JAX_ENABLE_X64=1 left float64, and reading that must not need the variable again.
+    with jax.enable_x64(dtype == "float64"):
+        path = build(options, run_file)
     print(f"page: {path} ({path.stat().st_size / 1000:,.0f} KB)")
     if options.open:
         webbrowser.open(path.resolve().as_uri())

@@ -61,7 +61,12 @@ def by_autodiff(network: jp.Network, params: Params, x: Float[Array, " in"], y: 
     return numbers
 
 
-def by_differences(network: jp.Network) -> Callable[[Params, Array, Array, Any], tuple[np.ndarray, np.ndarray]]:
+def by_both(network: jp.Network) -> Callable[[Params, Any, Any], tuple[Numbers, Numbers]]:
+    """`both(params, x, y)`: all numbers by hand, and all by `jax.grad`. One program, since compiling takes the time."""
+    return jax.jit(lambda *point: (by_hand(network, *point), by_autodiff(network, *point)))
+
+
+def by_differences(network: jp.Network) -> Callable[[Params, Any, Any, Any], tuple[np.ndarray, np.ndarray]]:
     """`slopes(params, x, y, which)`: along these parameters, counted as by `ravel_pytree`; and where it bends."""
     differences = central_differences(jp.loss(network, jp.squared_error))
 

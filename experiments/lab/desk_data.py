@@ -24,11 +24,12 @@ import jaxprop.layers.core
 from jaxprop.data.batches import Examples
 from jaxprop.layers import Params
 from lab import running_example
-from lab.desk_cases import ACTIVATIONS, Bounds, Numbers, by_autodiff, by_differences, by_hand, scales
+from lab.desk_cases import ACTIVATIONS, Bounds, Numbers, by_both, by_differences, scales
 from lesson.drunk_and_careful import make_costs_at
 from lesson.planes import plane_through
 
 SCHEMA = 1
+PARTS = 3  # of the work, after each of which `embed` reports
 TRAIN, TEST = 1200, 300  # digits in the page, at most: of MNIST, 0.35 MB
 SMALL = (6, 5, 4, 3)  # a network of every activation, small enough to have all of its numbers in the page
 SAMPLED = 64  # of the numbers of an array, where it has more: only these are compared
@@ -99,9 +100,6 @@ def embed(trained: Trained, data: Any, report: Callable[[str], object]) -> dict[
     }
 
 
-PARTS = 3
-
-
 def embed_examples(examples: Examples) -> dict[str, Any]:
     return {
         "count": len(examples.labels),
@@ -124,13 +122,13 @@ def page_cases(trained: Trained, test: Examples) -> list[dict[str, Any]]:
         "the second, under another label": (inputs[1], wrong),
         "a blank pad": (jnp.zeros(784), targets[0]),
     }
-    hand, auto = (jax.jit(lambda p, x, y, way=way: way(network, p, x, y)) for way in (by_hand, by_autodiff))
+    both = by_both(network)
     places = sampled_places(trained.sizes)
     differences = measured_differences(network, params, places)
     return [
         {
             "what": what,
-            **case(hand(params, x, y), auto(params, x, y), scales(network, params, x, y), x, y, places),
+            **case(*both(params, x, y), scales(network, params, x, y), x, y, places),
             "differences": differences(x, y),
         }
         for what, (x, y) in examples.items()
@@ -139,21 +137,17 @@ def page_cases(trained: Trained, test: Examples) -> list[dict[str, Any]]:
 
 def small_cases() -> list[dict[str, Any]]:
     """One on a network of each activation, drawn at random, with every one of its numbers."""
+    rng = np.random.default_rng(0)
     cases = []
     for i, activation in enumerate(ACTIVATIONS):
         network = jp.mlp(SMALL, activation)
-        keys = jax.random.split(jax.random.key(i), 3)
-        params = jax.tree.map(
-            lambda leaf, key=keys[0]: leaf + 0.3 * jax.random.normal(key, leaf.shape), network.init(keys[1])
-        )
-        x = jax.random.uniform(keys[2], SMALL[:1])
-        y = jax.nn.one_hot(i % 3, SMALL[-1], dtype=x.dtype)
-        hand, auto = (jax.jit(lambda p, x, y, way=way, n=network: way(n, p, x, y)) for way in (by_hand, by_autodiff))
+        params = jax.tree.map(lambda like: rng.normal(0, 0.5, like.shape), network.params_like)
+        x, y = rng.uniform(0, 1, SMALL[0]), np.eye(SMALL[-1])[i % SMALL[-1]]
         cases.append(
             {
                 "what": f"a network of {'-'.join(map(str, SMALL))}, {activation}",
                 "network": {"sizes": SMALL, "activation": activation, "params": numbers(in_a_row(params))},
-                **case(hand(params, x, y), auto(params, x, y), scales(network, params, x, y), x, y, {}),
+                **case(*by_both(network)(params, x, y), scales(network, params, x, y), x, y, {}),
             }
         )
     return cases

@@ -22,7 +22,7 @@ import jaxprop as jp
 from jaxprop.errors import BadInput
 from jaxprop.files import read_bytes
 from jaxprop.layers import Dense, Params
-from lab.desk_cases import ACTIVATIONS, Bounds, Numbers, by_autodiff, by_hand, scales
+from lab.desk_cases import ACTIVATIONS, Bounds, Numbers, by_both, scales
 
 FORM = "jaxprop desk receipt 1"
 STEP = 2.0**-10  # of the page's finite difference, and half of it
@@ -160,10 +160,8 @@ def derive_again(receipt: Receipt) -> Verdict:
         params = jax.tree.map(jnp.asarray, receipt.params)
         x = jnp.asarray(receipt.pixels, jnp.float64) / 255
         y = jax.nn.one_hot(label, CLASSES, dtype=jnp.float64)
-        ways = {
-            "by hand": (jax.jit(lambda *point: by_hand(network, *point))(params, x, y), Bounds().by_hand),
-            "by jax.grad": (jax.jit(lambda *point: by_autodiff(network, *point))(params, x, y), Bounds().autodiff),
-        }
+        hand, auto = by_both(network)(params, x, y)
+        ways = {"by hand": (hand, Bounds().by_hand), "by jax.grad": (auto, Bounds().autodiff)}
         scale = scales(network, receipt.params, x, y)
         measured = finite_difference(
             receipt, lambda params: float(jp.loss(network, jp.squared_error)(params, (x[None], y[None])))

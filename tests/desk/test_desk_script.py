@@ -311,12 +311,13 @@ def test_a_damaged_receipt_is_one_sentence(receipts, tmp_path, capsys, changes, 
 
 
 def test_a_run_that_cannot_be_shown(tmp_path, capsys):
-    def save(widths, **facts) -> Path:
+    def save(widths, factor=1.0, **facts) -> Path:
         network = jp.mlp(widths)
         path = tmp_path / "params.npz"
         facts = {"sizes": widths, "activation": "sigmoid", "dataset": "digits", **facts}
         facts = {name: fact for name, fact in facts.items() if fact is not None}
-        jp.save_params(path, network, network.init(jax.random.key(0)), **facts)
+        params = jax.tree.map(lambda leaf: factor * (leaf + 1), network.init(jax.random.key(0)))
+        jp.save_params(path, network, params, **facts)
         return path
 
     out = ("--no-open", "--out", tmp_path / "out")
@@ -328,6 +329,7 @@ def test_a_run_that_cannot_be_shown(tmp_path, capsys):
     assert "which is code" in refused(capsys, save((784, 16, 10), sizes=None, activation=None), *out)
     assert "does not say what it was trained on" in refused(capsys, save((784, 16, 10), dataset=None), *out)
     assert "'letters'" in refused(capsys, save((784, 16, 10), dataset="letters"), *out)
+    assert "not finite" in refused(capsys, save((784, 16, 10), factor=np.inf), *out)
     (tmp_path / "params.npz").write_bytes(b"PK")
     assert "checksum" in refused(capsys, tmp_path, *out)
     assert not list((tmp_path / "out").glob("**/*.html"))

@@ -17,7 +17,7 @@ from jaxprop.data.datasets import load_dataset
 from jaxprop.data.drawings import frame
 from jaxprop.layers import Params
 from jaxprop.networks import Activation
-from lab.desk_cases import Bounds, by_autodiff, by_hand, largest_difference, scales
+from lab.desk_cases import Bounds, by_both, largest_difference, scales
 from lab.desk_data import hash_of, in_a_row, numbers
 from tests.desk.pages import MISTAKES, Evaluate, engine_page
 from tests.handwriting import Sheet, ink, written
@@ -59,7 +59,7 @@ def make_cases() -> Iterator[Case]:
     small = [(sizes, kind, 5) for sizes in ((5, 4, 3), (7, 6, 5, 4)) for kind in kinds]
     for sizes, activation, count in [*with_pictures, *small]:
         network = jp.mlp(sizes, activation)
-        both = jax.jit(lambda *point, n=network: (by_hand(n, *point), by_autodiff(n, *point)))
+        both = by_both(network)
         start = network.init(jax.random.key(len(sizes)))
         noisy = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.5, leaf.shape), start)
         for factor, params in itertools.product((1, 30), (start, noisy)):
