@@ -188,7 +188,8 @@ def main(options: DeskOptions) -> int:
         first_line(options.device, "float64")
         return verify(options.verify)
     run_file = None if options.params is None else parameters_of(options.params)
-    dtype = "float32" if run_file is None else describe_params(run_file)["dtype"]
+    # Half precision is computed with as float32.
+    dtype = "float64" if run_file is not None and describe_params(run_file)["dtype"] == "float64" else "float32"
     first_line(options.device, dtype)
     # A run under JAX_ENABLE_X64=1 left float64, and reading that must not need the variable again.
     with jax.enable_x64(dtype == "float64"):
