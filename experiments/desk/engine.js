@@ -310,16 +310,20 @@ const engine = (() => {
   function step(network, params, batch, rate) {
     const { cost, grads } = backprop(network, params, batch);
     const after = sgd(params, grads, rate);
-    const trouble = what_is_wrong(cost, grads, after);
+    const trouble = what_is_wrong(cost, grads, after, rate);
     return { params: trouble ? params : after, cost, grads, trouble };
   }
 
-  function what_is_wrong(cost, grads, after) {
+  function what_is_wrong(cost, grads, after, rate) {
     const remedy = "undo some steps or start again, and take a smaller rate";
     if (!Number.isFinite(cost)) return `The cost is ${cost}, no finite number: ${remedy}.`;
     if (!Number.isFinite(norm(after))) return `The step leads to weights that are no finite numbers: ${remedy}.`;
     if (arrays(grads).every((array) => array.every((g) => g === 0))) {
       return `The gradient is exactly 0 and the cost still ${cost.toPrecision(3)}: the neurons are saturated, no step changes anything; ${remedy}.`;
+    }
+    if (rate * norm(grads) ** 2 < 1e-12 * cost) {
+      // What the step is predicted to take off the cost is lost in its rounding.
+      return `The gradient is next to 0 (${norm(grads).toExponential(0)}) and the cost still ${cost.toPrecision(3)}: the neurons are saturated, no step changes anything; ${remedy}.`;
     }
     return null;
   }

@@ -34,7 +34,7 @@ TRAIN, TEST = 1200, 300  # digits in the page, at most: of MNIST, 0.35 MB
 SMALL = (6, 5, 4, 3)  # a network of every activation, small enough to have all of its numbers in the page
 SAMPLED = 64  # of the numbers of an array, where it has more: only these are compared
 STOCHASTIC_STEPS, FULL_STEPS = 600, 200
-STOCHASTIC_RATE, FULL_RATE = 2.0, 10.0
+STOCHASTIC_RATE, FULL_RATE = 2.0, 2.0  # with 10, the first step of the full batch leaps into saturation
 GRID = 21  # points of the map, each way
 
 

@@ -25,7 +25,7 @@ const main = (() => {
     });
     root("origin").textContent = changed
       ? `The network is ${changed}. “trained” brings back the one that the page came with.`
-      : `${about.origin[0].toUpperCase()}${about.origin.slice(1)}; ${percent(about.accuracy)} of ${about.test_count.toLocaleString("en")} test digits classified correctly.`;
+      : `${about.origin[0].toUpperCase()}${about.origin.slice(1)}; ${percent(about.accuracy)} of ${about.test_count.toLocaleString("en")} test digits of ${about.dataset} classified correctly.`;
   }
 
   // The panel is built when its step is entered, and updated when anything changes.
