@@ -377,11 +377,12 @@ def test_a_receipt_is_accepted_and_one_with_another_digit_is_not(wide, tmp_path,
 OVERLAPS = """() => {
     const shown = (element) => element.checkVisibility();
     const cut = (rect, element) => {
-        let box = {left: rect.left, top: rect.top, right: rect.right, bottom: rect.bottom};
+        const box = {left: rect.left, top: rect.top, right: rect.right, bottom: rect.bottom};
         for (let up = element; up && up !== document.body; up = up.parentElement) {
             if (!/auto|scroll|hidden/.test(getComputedStyle(up).overflow)) continue;
             const limit = up.getBoundingClientRect();
-            box = {left: box.left, right: box.right, top: Math.max(box.top, limit.top), bottom: Math.min(box.bottom, limit.bottom)};
+            box.top = Math.max(box.top, limit.top);
+            box.bottom = Math.min(box.bottom, limit.bottom);
         }
         return box;
     };
@@ -392,13 +393,16 @@ OVERLAPS = """() => {
         if (!node.data.trim() || !shown(element) || element.closest("script, noscript, .neuron")) continue;
         const range = document.createRange();
         range.selectNodeContents(node);
-        for (const rect of range.getClientRects()) found.push({element, text: node.data.trim().slice(0, 30), ...cut(rect, element)});
+        const text = node.data.trim().slice(0, 30);
+        for (const rect of range.getClientRects()) found.push({element, text, ...cut(rect, element)});
     }
     for (const element of document.querySelectorAll("button:not(.neuron), input, canvas")) {
-        if (shown(element)) found.push({element, text: element.id || element.className || element.tagName, ...cut(element.getBoundingClientRect(), element)});
+        const text = element.id || element.className || element.tagName;
+        if (shown(element)) found.push({element, text, ...cut(element.getBoundingClientRect(), element)});
     }
     const seen = found.filter(({left, top, right, bottom}) => right > left && bottom > top);
-    const wrong = seen.filter(({right, left}) => right > innerWidth + 1 || left < -1).map(({text}) => `${text} reaches out of the window`);
+    const outside = seen.filter(({right, left}) => right > innerWidth + 1 || left < -1);
+    const wrong = outside.map(({text}) => `${text} reaches out of the window`);
     seen.forEach((p, i) => seen.slice(i + 1).forEach((q) => {
         if (p.element.contains(q.element) || q.element.contains(p.element)) return;
         const across = Math.min(p.right, q.right) - Math.max(p.left, q.left);
