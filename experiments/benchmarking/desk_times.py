@@ -6,12 +6,17 @@ Needs chromium. Each thing is done many times, in turns with the others; printed
 largest time. The least is what the browser takes when nothing else is at work on the core.
 """
 
-import argparse
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import tyro
 from playwright.sync_api import sync_playwright
+
+from jaxprop.files import read_bytes
+from lab.common import run
 
 WARM, REPEATS = 30, 60  # rounds: the first ones, in which the browser is still compiling, do not count
 MEASURE = """async ([warm, repeats]) => {
@@ -49,21 +54,28 @@ MEASURE = """async ([warm, repeats]) => {
 
 def measure(page_file: Path) -> dict[str, list[float]]:
     """Milliseconds of each thing that the page does, sorted."""
-    options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+    options: dict[str, Any] = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
     with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
         page = browser.new_page()
         page.goto(page_file.resolve().as_uri())
         return {name: sorted(times) for name, times in page.evaluate(MEASURE, [WARM, REPEATS]).items()}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("page", type=Path, help="that desk.py has built")
-    for name, times in measure(parser.parse_args().page).items():
+@dataclass(frozen=True)
+class TimesOptions:
+    """Take the times of a page."""
+
+    page: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PAGE")]]
+    """The HTML file that desk.py has built."""
+
+
+def main(options: TimesOptions) -> int:
+    read_bytes(options.page)  # or it says why it cannot be read
+    for name, times in measure(options.page).items():
         least, median, most = times[0], times[len(times) // 2], times[-1]
         print(f"{name}: {least:.2f} ms at least, median {median:.2f}, at most {most:.2f}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, TimesOptions))

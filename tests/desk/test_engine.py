@@ -218,7 +218,7 @@ def test_evaluation_is_that_of_the_library(digits):
     answers, labels = np.argmax(scores.outputs, axis=1), np.asarray(digits.examples.labels)
     close(found["cost"], scores.cost)
     close(found["accuracy"], np.mean(answers == labels))
-    assert list(found["answers"].values()) == answers.tolist()
+    assert list(found["answers"]) == answers.tolist()
     assert found["wrong"] == np.flatnonzero(answers != labels).tolist()
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (labels, answers), 1)
