@@ -185,7 +185,7 @@ in about six minutes on two CPU cores.
 
 ## The desk: every derivative of a digit of your own
 
-[![A handwritten 6, the network, and the derivative of one weight with its lines of code](gallery/desk.png)](gallery/desk.html)
+[![A handwritten 6, the network, and the derivative of one weight, with its code](gallery/desk.png)](gallery/desk.html)
 
 One page, offline: save [gallery/desk.html](gallery/desk.html) and open it in a browser, or build one of a run of your
 own. Draw a digit, and walk through the lesson in eight steps with true numbers: forward, the cost, three ways to lower
