@@ -202,6 +202,22 @@ share. The scripts of this page are in [lesson/](lesson/), and those beside this
 `uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
 in about ten minutes on two CPU cores.
 
+## The desk: every derivative of a digit of your own
+
+[![A handwritten 6, the network, and the derivative of one weight, with its code](gallery/desk.png)](gallery/desk.html)
+
+One page, offline: save [gallery/desk.html](gallery/desk.html) and open it in a browser, or build one of a run of your
+own. Draw a digit, and walk through the lesson in eight steps with true numbers: forward, the cost, three ways to lower
+it, back through the layers, any of the 13,002 derivatives beside the finite difference that measures it, the average
+over a mini-batch, training, and two ways down the hill. The line at the bottom compares the page with both gradients of
+jaxprop as it opens. A receipt that it saves is derived again by `--verify`.
+
+```
+uv run experiments/desk.py
+uv run experiments/desk.py runs/train/<your run>
+uv run experiments/desk.py --verify receipt.json
+```
+
 {sections}
 ## The runs
 
