@@ -31,13 +31,13 @@ import jaxprop as jp
 from jaxprop.data.datasets import DatasetName, load_dataset
 from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, write_atomically
+from jaxprop.run import folders
 from jaxprop.run.devices import DeviceName
 from jaxprop.run.parameters import describe_params, load_mlp
 from lab import running_example
 from lab.common import first_line, progress, run
 from lab.desk_data import PARTS, Trained, embed
 from lab.desk_receipts import derive_again, read_receipt
-from predict import parameters_of
 
 SOURCES = Path(__file__).parent / "desk"
 ENGINE = ("engine.js", "embedded.js", "ink.js", "strip.js", "receipt.js")
@@ -187,7 +187,7 @@ def main(options: DeskOptions) -> int:
             raise BadInput(f"both a run, {options.params}, and --verify {options.verify} are given: name one of them")
         first_line(options.device, "float64")
         return verify(options.verify)
-    run_file = None if options.params is None else parameters_of(options.params)
+    run_file = None if options.params is None else folders.parameters_of(options.params)
     # Half precision is computed with as float32.
     dtype = "float64" if run_file is not None and describe_params(run_file)["dtype"] == "float64" else "float32"
     first_line(options.device, dtype)
