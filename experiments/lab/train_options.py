@@ -85,6 +85,9 @@ class TrainOptions(Options):
     """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="PARAMS.npz", help_behavior_hint="")] = None
     """Start from the parameters in this file, of the same network, and not from random ones."""
+    instruments: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """After each epoch look at the gradients of a thousand training examples: norms, noise, the health of each layer.
+    They are more columns of metrics.csv, and instruments.png."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="0-7|0,3,5", help_behavior_hint="")] = None
     """Train once for each of these seeds, and give mean, spread and worst. Each run is that of --seed, to the bit."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None

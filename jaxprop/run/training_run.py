@@ -25,6 +25,7 @@ class Task(NamedTuple):
     diagnose: Callable[[NonFinite, Trail], tuple[State, Diagnosis]]
     steps: int  # in an epoch
     total: int  # steps in all
+    look: Callable[[State], Row] = lambda state: {}  # at the state after an epoch: more columns for its row
 
 
 def advance(
@@ -92,4 +93,5 @@ def _after(task: Task, here: Checkpoint, state: State, metrics: Metrics) -> Chec
     # Parameters can be so large that they are finite and what they answer is not.
     if not all(map(math.isfinite, row.values())):
         raise NonFinite(here.state, metrics, state)
+    row |= task.look(state)
     return here._replace(state=state, step=metrics.step, rows=[*here.rows, row], seconds=0.0)
