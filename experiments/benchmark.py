@@ -36,6 +36,7 @@ from benchmarking.work import Work, draw_start
 from jaxprop.data.batches import check_examples
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.run import folders
+from jaxprop.run.devices import DeviceName
 from lab.claims import print_block
 from lab.common import Options, first_line, print_wide, run, settings
 from lab.figures import save_figure
@@ -85,7 +86,7 @@ def main(options: Options) -> int:
     return 1 if different else 0
 
 
-def measure(options: Options, device: str, dataset: Dataset) -> Measured:
+def measure(options: Options, device: DeviceName, dataset: Dataset) -> Measured:
     if options.smoke:
         work = the_work(dataset.train, options.seed, None)
         left_out = {"torch.compile": "left out of a smoke run: it compiles for long"}

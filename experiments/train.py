@@ -291,7 +291,7 @@ def show_results(options: TrainOptions, problem: Problem, task: Task, here: Chec
     scored = problem.scored
     if options.figures:
         outputs = task.score(here.state.params)[1].outputs
-        save_figures(folder, here.rows, task.others, scored, here.state.params, outputs)
+        save_figures(folder, problem.network, here.rows, task.others, scored, here.state.params, outputs)
     seconds = sum(row["seconds"] for row in here.rows)
     accuracy = here.rows[-1][f"{task.others}_accuracy"]
     count = f"{len(scored.labels):,} {task.others} digits"

@@ -235,9 +235,9 @@ def _shorter(norms: Float[Array, " B"], limit: float) -> Float[Array, " B"]:
 
 def _limits(network: Network, limit: float | Sequence[float]) -> float | tuple[float, ...]:
     """The limit; or one for each layer of the network, those without parameters too, where it does nothing."""
-    if not isinstance(limit, Sequence) or isinstance(limit, str):
+    if isinstance(limit, str) or not isinstance(limit, Sequence):
         check_number("the limit of a norm is", limit, above_zero=True)
-        return limit
+        return float(limit)
     for one in limit:
         check_number("the limit of a layer's norm is", one, above_zero=True)
     learns = [bool(jax.tree.leaves(layer)) for layer in network.params_like]

@@ -70,7 +70,8 @@ NETWORKS = {
     # A table of fewer rows than positions, and matrices larger than the factors.
     "recurrence": jp.Network(
         (
-            *(jp.embedding(3, 6), jp.rnn(8), jp.rms_norm(), jp.elementwise("half", lambda z: z / 2, lambda z, a: 0.5)),
+            *(jp.embedding(3, 6), jp.rnn(8), jp.rms_norm()),
+            jp.elementwise("half", lambda z: z / 2, lambda z, a: jnp.full_like(z, 0.5)),
             *(jp.lstm(3), jp.last(), jp.swish(), jp.dense(4), jp.tanh(), jp.softmax()),
         ),
         (5,),
@@ -313,8 +314,8 @@ def test_the_panel_says_what_the_next_step_would_do():
     assert norms.whole.shape == (5,)
 
     z = np.asarray(batch[0]) @ np.asarray(W).T + np.asarray(b)
-    np.testing.assert_allclose(health.shut, [0, np.mean(z <= 0), 0, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(health.dead, [0, np.mean(np.all(z <= 0, axis=0)), 0, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(health.shut, np.array([0, np.mean(z <= 0), 0, 0.5]), rtol=1e-6)
+    np.testing.assert_allclose(health.dead, np.array([0, np.mean(np.all(z <= 0, axis=0)), 0, 0.5]), rtol=1e-6)
     assert health.dead[1] >= 0.25
     assert SHUT == 0.01
 

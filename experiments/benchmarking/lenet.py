@@ -52,7 +52,7 @@ class Learner(NamedTuple):
 
     start: Callable[[], Any]
     train: Callable[[Any, np.ndarray], Any]
-    outputs: Callable[[Any, np.ndarray], np.ndarray]
+    outputs: Callable[[Any, Any], np.ndarray]
 
 
 def network() -> jp.Network:
@@ -133,7 +133,7 @@ def in_jax(make_gradient: Callable, train: jp.Examples, params: Params, device: 
     return Learner(lambda: state, go, lambda state, images: np.asarray(apply(state.params, images)))
 
 
-def differences(learners: Mapping[str, Learner], order: np.ndarray, images: np.ndarray) -> dict[str, float]:
+def differences(learners: Mapping[str, Learner], order: np.ndarray, images: Any) -> dict[str, float]:
     """How far the outputs of each are from the first one's after these steps, of the largest output."""
     found = {name: learner.outputs(learner.train(learner.start(), order), images) for name, learner in learners.items()}
     baseline = found[MANUAL]

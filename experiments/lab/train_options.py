@@ -89,6 +89,9 @@ class TrainOptions(Options):
     """Steps in a compiled call. Checkpoints and Ctrl-C come between two calls."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     """Start from the parameters of this run folder or params.npz, of the same network, and not from random ones."""
+    instruments: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """After each epoch look at the gradients of a thousand training examples: norms, noise, the health of each layer.
+    They are more columns of metrics.csv, and instruments.png."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="0-7|0,3,5", help_behavior_hint="")] = None
     """Train once for each of these seeds, and give mean, spread and worst. Each run is that of --seed, to the bit."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
@@ -136,7 +139,7 @@ def check_settings(found: Found) -> None:
     for name in ("layers", "dtype", "examples"):
         if not isinstance(config.get(name), str):
             raise BadInput(f"{name!r} of its settings is {shortly(config.get(name))}: expected a text")
-    check_rows(found.facts["rows"], scored_on(options))
+    check_rows(found.facts["rows"], scored_on(options), options.instruments)
 
 
 def check_steps(found: Found, steps: int) -> None:

@@ -12,6 +12,7 @@ from jaxprop.run import folders
 from jaxprop.run.checkpoints import Checkpoint
 from jaxprop.run.diagnosis import Diagnosis
 from jaxprop.run.training_run import Row
+from lab import instrument_panel
 
 
 def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_seconds: float) -> None:
@@ -32,7 +33,13 @@ def leave_results(folder: Path, here: Checkpoint, batch_size: int, compile_secon
 
 
 def save_figures(
-    folder: Path, rows: list[Row], others: str, scored: jp.Examples, params: Params, outputs: jax.Array
+    folder: Path,
+    network: jp.Network,
+    rows: list[Row],
+    others: str,
+    scored: jp.Examples,
+    params: Params,
+    outputs: jax.Array,
 ) -> None:
     """The pictures of a run that has ended. others: what the examples are called that were scored on."""
     from lab import figures  # here, so that nobody waits for matplotlib before training starts
@@ -41,6 +48,8 @@ def save_figures(
     figures.save_figure(folder / "learning_curves.png", figures.learning_curves(rows, others))
     figures.save_figure(folder / "answers.png", figures.answers(images, labels, answers))
     figures.save_figure(folder / "confusion.png", figures.confusion(labels, answers))
+    if instrument_panel.is_in(rows):
+        figures.save_figure(folder / "instruments.png", instrument_panel.figure(network, rows))
     first = params[0]
     if isinstance(first, jp.Dense) and first.W.shape[1] == images[0].size:  # one weight a pixel makes a picture
         figures.save_figure(folder / "first_layer.png", figures.first_layer(np.asarray(first.W)))

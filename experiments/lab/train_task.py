@@ -14,6 +14,7 @@ from jaxprop.run.devices import deterministic_options
 from jaxprop.run.placement import in_one_message, jit_over, local, place
 from jaxprop.run.training_run import Task
 from jaxprop.training import Data, Epoch, Order, ToBatch
+from lab.instrument_panel import compile_panel
 from lab.presets import MLP, PRESETS
 from lab.shifts import with_rows, with_shifts
 from lab.train_options import TrainOptions, scored_on
@@ -157,6 +158,9 @@ def compile_task(
     on_train = evaluate.lower(here.state.params, train).compile()
     on_scored = evaluate.lower(here.state.params, scored).compile()
 
+    look = {}
+    if options.instruments:
+        look["look"] = compile_panel(network, cost, optimizer, to_batch, here.state, train, flags)
     fitting = partial(
         jp.fit,
         epoch,
@@ -181,4 +185,5 @@ def compile_task(
         ),
         steps=len(order),
         total=total,
+        **look,
     )

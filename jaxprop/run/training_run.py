@@ -27,13 +27,18 @@ class Task(NamedTuple):
     diagnose: Callable[[NonFinite, Trail], tuple[State, Diagnosis]]
     steps: int  # in an epoch
     total: int  # steps in all
+    look: Callable[[State], Row] = lambda state: {}  # at the state after an epoch: more columns for its row
 
 
-def check_rows(rows: Sequence[Row], others: str) -> None:
-    """Raises `BadInput` unless these are the rows of a run's first epochs, scored on examples that are called so."""
+def check_rows(rows: Sequence[Row], others: str, more: bool = False) -> None:
+    """Raises `BadInput` unless these are the rows of a run's first epochs, scored on examples that are called so.
+
+    more: whether a row has columns of a `look` at the state besides, the same ones in each.
+    """
     columns = {f"{part}_{score}" for part in ("train", others) for score in ("cost", "accuracy")} | {"epoch", "seconds"}
+    every = columns | rows[0].keys() if rows and more else columns
     for epoch, row in enumerate(rows, start=1):
-        if row.keys() != columns or row["epoch"] != epoch:
+        if row.keys() != every or row["epoch"] != epoch:
             raise BadInput(
                 f"row {epoch} is {shortly(row)}: expected epoch {epoch} and {', '.join(sorted(columns - {'epoch'}))}"
             )
@@ -101,6 +106,7 @@ def _after(task: Task, here: Checkpoint, state: State, metrics: Metrics) -> Chec
         f"{task.others}_accuracy": float(on_others.accuracy),
         "seconds": seconds,
     }
+    row |= task.look(state)
     # Parameters can be so large that they are finite and what they answer is not.
     if not all(map(math.isfinite, row.values())):
         raise NonFinite(here.state, metrics, state)
