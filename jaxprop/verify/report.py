@@ -147,7 +147,8 @@ def _short(number: float | None) -> str:
 def as_text(record: Any) -> str:
     """Whatever rich can show, as plain text."""
     file = io.StringIO()
-    Console(file=file, width=140, color_system=None).print(record)
+    # In a notebook rich would show it at once, past the file, and there would be no text.
+    Console(file=file, width=140, color_system=None, force_jupyter=False).print(record)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
 
 
