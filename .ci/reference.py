@@ -1,4 +1,4 @@
-"""The reference: a page of HTML for `jaxprop` and one for `jaxprop.testing`, made by pdoc from the docstrings.
+"""The reference: pages of HTML for `jaxprop`, its costs and `jaxprop.testing`, made by pdoc from the docstrings.
 
     uv run .ci/reference.py
 
@@ -14,8 +14,8 @@ import pdoc
 import pdoc.render
 
 ROOT = Path(__file__).resolve().parents[1]
-# With a minus sign in front, pdoc leaves modules out: what is public of those below stands on the page of jaxprop.
-MODULES = ("jaxprop", "jaxprop.testing", r"!jaxprop\.(?!testing)")
+# With the sign ! in front pdoc leaves modules out: what is public of those below stands on the page of jaxprop.
+MODULES = ("jaxprop", "jaxprop.costs", "jaxprop.testing", r"!jaxprop\.(?!costs|testing)")
 
 ENTRY = re.compile(r"(\w+(?:, \w+)*): ")
 

@@ -30,6 +30,8 @@ def layer_norm(eps: float = 1e-5) -> Layer:
 
     takes out of dh what would only move the mean, and what would only change the size: neither reaches y. dg and db are
     summed over whatever axes come before the last.
+
+    `init` raises `BadInput` where the input has no axis.
     """
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Norm, Shape]:
@@ -53,6 +55,8 @@ def rms_norm(eps: float = 1e-5) -> Layer:
     normalization", 2019).
 
     As in `layer_norm`, but no mean is taken off: `dx = s (dh - h mean(h dh))`. The parameters are g alone.
+
+    `init` raises `BadInput` where the input has no axis.
     """
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[Array, Shape]:
@@ -77,6 +81,8 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
     "Group normalization", 2018).
 
     The formulas are those of `layer_norm`, with means over the numbers of a group.
+
+    Raises `BadInput` on a number of groups that is none, and `init` where the channels do not make so many equal ones.
     """
     if not isinstance(groups, int) or groups < 1:
         raise BadInput(f"groups are {groups!r}: expected a whole number above 0")

@@ -129,6 +129,8 @@ def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error, qui
 
     reference, candidate: `(network, cost) -> value_and_grad`; what they return is compiled.
     quick: with batches of fewer sizes, as `probes_for` makes them then.
+
+    Raises `BadInput` as `check` does.
     """
     return {
         name: check(
