@@ -1,6 +1,7 @@
 """What other projects install: the wheel alone, in an environment of its own, away from the checkout."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import jaxprop as jp
 
 ROOT = Path(__file__).parents[1]
 # Taken before the tests get a cache folder of their own: uv finds there what it has downloaded before.
@@ -131,3 +134,13 @@ def test_the_sdist_has_the_tests_and_the_experiments(package):
     with tarfile.open(package.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "README.md", "tests/conftest.py", "experiments/train.py"} <= names
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    stated = {
+        "pyproject.toml": rf'^version = "{jp.__version__}"$',
+        "CITATION.cff": rf"^version: {jp.__version__}$",
+        "CHANGELOG.md": rf"^## {jp.__version__}$",
+    }
+    for file, line in stated.items():
+        assert re.search(line, (ROOT / file).read_text(), re.MULTILINE), file
