@@ -15,7 +15,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,20 @@ def execute(notebook: NotebookNode) -> NotebookNode:
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "MPLCONFIGDIR": matplotlib.get_cachedir(),  # a folder that can be written, also where HOME cannot
         }
-        return client.execute(env={**os.environ, **own})
+        with environment(own):  # and not only the kernel's: what starts it looks for IPython's folder too
+            return client.execute()
+
+
+@contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """While the block runs, these stand in the environment."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def complaints(stored: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
