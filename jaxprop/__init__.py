@@ -1,4 +1,4 @@
-"""jaxprop: a laboratory for backpropagation in JAX."""
+"""jaxprop: a laboratory for backpropagation in JAX. See also `jaxprop.costs` and `jaxprop.testing`."""
 
 from jaxprop.costs import Cost, softmax_cross_entropy, squared_error
 from jaxprop.data.batches import Examples, as_batch, check_examples

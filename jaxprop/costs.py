@@ -46,8 +46,13 @@ def _squared_error_gradient(a: Float[Array, "*out"], y: Float[Array, "*out"]) ->
     return 2 * (a - y)
 
 
-# The sum of the squares, not half of it: hence the 2, and steps twice as long as those of programs that take half.
 squared_error = Cost(value=_squared_error, gradient=_squared_error_gradient)
+"""`C = sum_j (a_j - y_j)^2`, so `dC/da = 2 (a - y)`; outputs and target of any one shape, the target of floats.
+
+The sum of the squares, not half of it: hence the 2, and steps twice as long as those of programs that take half, as
+Rumelhart, Hinton and Williams do ("Learning representations by back-propagating errors", 1986). Raises `BadInput` on a
+target of another shape or type.
+"""
 
 
 def _as_distribution(z: Float[Array, "*T classes"], target: Array) -> Float[Array, "*T classes"]:
@@ -76,8 +81,11 @@ def _cross_entropy_gradient(z: Float[Array, "*T classes"], target: Array) -> Flo
     return (jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True) - y) / rows
 
 
-# `-sum_j y_j log softmax(z)_j`, averaged over the positions where there are many: nats for each of them. Written with
-# logsumexp, so that no probability is rounded to 0 before its logarithm is taken. Its gradient is softmax(z) - y
-# (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990). Soft targets, floats
-# that add up to 1 along the classes, may stand in the place of labels.
 softmax_cross_entropy = Cost(value=_cross_entropy, gradient=_cross_entropy_gradient, takes_labels=True)
+"""`C = -sum_j y_j log softmax(z)_j`, so `dC/dz = softmax(z) - y`; outputs (*T, classes), labels of shape T.
+
+Averaged over the positions T where there are many: nats for each of them. Written with logsumexp, so that no
+probability is rounded to 0 before its logarithm is taken (Bridle, "Probabilistic interpretation of feedforward
+classification network outputs", 1990). Soft targets, floats that add up to 1 along the classes, may stand in the place
+of labels. Raises `BadInput` on a target that is neither.
+"""

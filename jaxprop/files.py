@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import platformdirs
 
 from jaxprop.errors import BadInput
 
@@ -189,6 +188,8 @@ def make_folder(path: str | os.PathLike[str], parents: bool = True) -> None:
 
 def cache_folder() -> Path:
     """Where data sets and compiled programs are kept between runs."""
+    import platformdirs
+
     return platformdirs.user_cache_path("jaxprop", appauthor=False)
 
 

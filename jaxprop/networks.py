@@ -46,7 +46,7 @@ class Network:
     """Layers one after another, for one example.
 
     layers: any `Layer` records, the first one at the input.
-    in_shape: of one example's inputs: `(784,)`, or `(8, 8, 1)` for a small grey picture with its channel.
+    in_shape: the shape of one example's inputs: `(784,)`, or `(8, 8, 1)` for a small grey picture with its channel.
 
     Raises `BadInput` where there is no layer, or one does not keep its contract (see `jaxprop.contracts`).
     """
@@ -142,6 +142,8 @@ def mlp(sizes: Sequence[int], activation: Activation = "sigmoid") -> Network:
     activation: of the hidden layers. The outputs are always sigmoids, so that each lies between 0 and 1.
 
     Raises `BadInput` on fewer than two sizes, a size that is not a whole number above 0, or an unknown activation.
+
+    Inputs have the shape (sizes[0],), outputs (sizes[-1],).
     """
     if activation not in get_args(Activation):
         raise BadInput(f"activation is {activation!r}: expected one of {', '.join(get_args(Activation))}")
@@ -158,6 +160,9 @@ def lenet(in_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
 
     LeCun et al., "Gradient-based learning applied to document recognition" (1998), had 6 and 16 channels, 120 and 84
     neurons, as here; its tanh and mean pooling are ReLU and the largest here, its distances a softmax.
+
+    Inputs (height, width, channels), outputs (classes,). Raises `BadInput` on an input that is too small for the
+    windows.
     """
     he = 2**0.5
     return Network(
@@ -180,6 +185,9 @@ def transformer(tokens: int, length: int, classes: int, width: int = 64, heads: 
     look at a normalised input (Radford et al., "Language models are unsupervised multitask learners", 2019).
 
     tokens: how many different ones go in. No position sees a later one.
+
+    Inputs are tokens (length,), outputs (length, classes). Raises `BadInput` as its layers do, such as on a width that
+    the heads do not divide.
     """
     check_whole("the depth of a transformer is", depth)
     check_whole("the width of a transformer is", width)

@@ -25,7 +25,10 @@ _CHUNK = 1000  # examples at a time: enough to fill a matrix product, few enough
 
 
 class Wishes(NamedTuple):
-    """One layer for one example: its input and output, and minus the derivative of the cost by everything in it."""
+    """One layer for one example: its input and output, and minus the derivative of the cost by everything in it.
+
+    x and nudge_x have the shape of its inputs, y and nudge_y that of its outputs, nudge those of its parameters.
+    """
 
     x: Array  # what the layer is given; for the first one, the inputs
     y: Array  # what it gives

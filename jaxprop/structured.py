@@ -46,7 +46,10 @@ class Structured(Protocol):
 
 
 class Outer(NamedTuple):
-    """`outer(dz, a)`: the gradient of a dense layer's weights, `dW[..., j, k] = dz[..., j] a[..., k]`."""
+    """`outer(dz, a)`: the gradient of a dense layer's weights, `dW[..., j, k] = dz[..., j] a[..., k]`.
+
+    dz: (..., out), a: (..., in). Derived in `jaxprop/README.md`.
+    """
 
     dz: Float[Array, "*B out"]
     a: Float[Array, "*B in"]
@@ -77,7 +80,10 @@ class Outer(NamedTuple):
 
 
 class OuterSum(NamedTuple):
-    """Outer products summed over T positions that share their weights, `dW[j, k] = sum_t dz[t, j] a[t, k]`."""
+    """Outer products summed over T positions that share their weights, `dW[j, k] = sum_t dz[t, j] a[t, k]`.
+
+    dz: (..., T, out), a: (..., T, in). Derived in `jaxprop/layers/README.md`.
+    """
 
     dz: Float[Array, "*B T out"]
     a: Float[Array, "*B T in"]
@@ -148,6 +154,8 @@ class Correlation:
 
     kernel: its height and width. stride: of both. padding: rows added at the top and the bottom, columns at the left
     and the right.
+
+    Derived in `jaxprop/layers/README.md`.
     """
 
     x: Float[Array, "*B height width in"]
@@ -255,6 +263,8 @@ class Rows:
     """The gradient of a table that is looked up: `dE[v] = sum_t dy[t]` over the positions t that hold v.
 
     count: rows of the table. A row that is looked up twice gets both; one that is not looked up gets 0.
+
+    Derived in `jaxprop/layers/README.md`.
     """
 
     ids: Int[Array, "*B T"]
@@ -311,7 +321,10 @@ def is_structured(x: Any) -> bool:
 
 
 def expand(grads: Any) -> Any:
-    """The same gradients with everything that is in factors multiplied out."""
+    """The same gradients with everything that is in factors multiplied out.
+
+    Each leaf then has the shape of its parameter, behind any leading axis of examples.
+    """
     return jax.tree.map(lambda g: g.expand() if is_structured(g) else g, grads, is_leaf=is_structured)
 
 

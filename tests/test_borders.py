@@ -255,10 +255,10 @@ def test_the_public_names_are_there_once_and_in_order():
 # What importing does not do
 
 
-def test_importing_jaxprop_imports_no_plots_and_no_catalogues_and_starts_no_device(tmp_path):
+def test_importing_jaxprop_imports_no_plots_no_catalogues_and_no_tables_and_starts_no_device(tmp_path):
     program = """
 import sys, jaxprop
-heavy = ("matplotlib", "sklearn", "scipy.ndimage", "tensorflow_datasets", "PIL", "requests")
+heavy = ("matplotlib", "sklearn", "scipy.ndimage", "tensorflow_datasets", "PIL", "requests", "rich", "platformdirs")
 print([name for name in heavy if name in sys.modules])
 import jax._src.xla_bridge as bridge
 print(bridge.backends_are_initialized())

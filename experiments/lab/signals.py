@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from lab.missing import name_missing
+
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 TOGETHER = 1.0  # seconds within which signals are one: a launcher hands on what its whole group has got already
 GRACE = 1.0  # seconds that the main thread has to clean up
@@ -59,7 +61,7 @@ def listen() -> None:
         signal.signal(number, _in_main)
     # Written by the system's own handler, whatever the main thread does at that moment.
     signal.set_wakeup_fd(_listener.mouth, warn_on_full_buffer=False)
-    sys.excepthook = _unless_ending(sys.excepthook, or_else=_leave)
+    sys.excepthook = _unless_ending(name_missing(sys.excepthook), or_else=_leave)
     sys.unraisablehook = _unless_ending(sys.unraisablehook)
     threading.excepthook = _unless_ending(threading.excepthook)
     threading.Thread(target=_watch, args=(_listener,), daemon=True).start()

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxprop.data.batches import Examples
+from jaxprop.data.optional import optional_packages
 from jaxprop.errors import BadInput
 from jaxprop.files import make_folder, read_bytes, why
 
@@ -34,7 +35,8 @@ class Archive(NamedTuple):
 
 def catalogue(name: str) -> dict[str, Archive]:
     """The archives of a data set by file name. All of the family share their file names, and nothing else."""
-    import tensorflow_datasets as tfds
+    with optional_packages(f"the data set {name}"):
+        import tensorflow_datasets as tfds
 
     infos = tfds.builder_cls(name).url_infos
     assert infos is not None, "the catalogue has the checksums of all of the family"
@@ -86,9 +88,10 @@ def download_archives(name: str, folder: Path) -> dict[str, bytes]:
 
 
 def _fetch(name: str, urls: dict[str, Any], folder: str) -> dict[str, Any]:
-    import requests
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+    with optional_packages(f"the data set {name}"):
+        import requests
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     advice = f"try again, or name a folder with the four original archives of {name} (archives or JAXPROP_ARCHIVES)"
     first = next(iter(urls.values()))

@@ -56,7 +56,7 @@ def check_examples(examples: Any, in_shape: tuple[int, ...] | None = None) -> No
     Images whose brightest pixel is 16 or less are refused too: black and white as 0 and 1, or the sixteenths in which
     scikit-learn has its digits. As inputs they would all be nearly black. All black ones are let through.
 
-    in_shape: of the inputs of the network that takes them, each as many numbers as an image has pixels.
+    in_shape: the shape of the inputs of the network that takes them: as many numbers as an image has pixels.
     """
     if not isinstance(examples, tuple | list) or len(examples) != 2:
         raise BadInput(f"examples is a {type(examples).__name__}: expected a pair (images, labels)")

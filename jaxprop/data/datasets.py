@@ -31,8 +31,11 @@ def load_dataset(name: DatasetName = "digits", archives: str | os.PathLike[str] 
     them; by default that is the environment variable JAXPROP_ARCHIVES, and without one they are downloaded. A folder
     that is named must hold the right ones, cached or not.
 
-    Raises `BadInput` on an unknown name, on archives that are missing, cut short, altered or of another data set, and
-    where a download fails. Warns where the cache is damaged (it is made again) or cannot be written.
+    Raises `BadInput` on an unknown name, on archives that are missing, cut short, altered or of another data set, where
+    a download fails, and where the packages are missing that `jaxprop[data]` brings. Warns where the cache is damaged
+    (it is made again) or cannot be written.
+
+    Images are uint8, of shape (N, 28, 28), black 0 to white 255; labels int32, of shape (N,).
     """
     if name not in get_args(DatasetName):
         raise BadInput(f"dataset is {name!r}: expected one of {', '.join(get_args(DatasetName))}")

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from jaxprop.data.batches import Examples
+from jaxprop.data.optional import optional_packages
 
 TEST_EXAMPLES = 297
 
@@ -14,7 +15,8 @@ RECIPE = "UCI digits of 8 x 8, enlarged tenfold, framed as drawings are, evenly 
 def make_digits() -> tuple[Examples, Examples]:
     """1,500 training and 297 test examples, the same ones every time."""
     # Imported here because it takes two seconds, and digits that are cached do without.
-    from sklearn.datasets import load_digits
+    with optional_packages("the data set digits"):
+        from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     greys = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -30,9 +32,10 @@ def like_mnist(image: UInt8[np.ndarray, "8 8"]) -> UInt8[np.ndarray, "28 28"]:
     levels that were there; filters that overshoot draw ghosts around each stroke.
     """
     # Imported here, as above.
-    from PIL import Image
-
     from jaxprop.data.drawings import frame
+
+    with optional_packages("the data set digits"):
+        from PIL import Image
 
     padded = Image.fromarray(np.pad(image, 1))
     return frame(np.asarray(padded.resize((100, 100), Image.Resampling.BILINEAR)))

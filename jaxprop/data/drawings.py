@@ -8,11 +8,14 @@ import os
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from jaxprop.data.ink import FAINTEST, find_ink
+from jaxprop.data.optional import optional_packages
 from jaxprop.data.pictures import SMALLEST, Grey, read_grey
 from jaxprop.errors import BadInput
+
+with optional_packages("a drawing"):
+    from PIL import Image
 
 Picture = UInt8[np.ndarray, "28 28"]
 

@@ -8,9 +8,12 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy import ndimage
 
+from jaxprop.data.optional import optional_packages
 from jaxprop.errors import BadInput
+
+with optional_packages("a drawing"):
+    from scipy import ndimage
 
 Grey = UInt8[np.ndarray, "H W"]
 Levels = Float[np.ndarray, "H W"]

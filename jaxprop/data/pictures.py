@@ -7,10 +7,13 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import ExifTags, Image, ImageOps
 
+from jaxprop.data.optional import optional_packages
 from jaxprop.errors import BadInput
 from jaxprop.files import why
+
+with optional_packages("a picture"):
+    from PIL import ExifTags, Image, ImageOps
 
 Grey = UInt8[np.ndarray, "H W"]
 

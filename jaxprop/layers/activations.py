@@ -15,6 +15,8 @@ def elementwise(name: str, function: Callable[[Array], Array], derivative: Calla
     """A layer without parameters that works on each number by itself: `a = function(z)`.
 
     derivative: `(z, a) -> da/dz`, number by number; it may use whichever of the two makes it shorter.
+
+    From any shape to the same. Backwards, `dz = f'(z) da`. Derived in `jaxprop/README.md`.
     """
 
     def forward(params: tuple, z: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -31,17 +33,26 @@ def elementwise(name: str, function: Callable[[Array], Array], derivative: Calla
 
 
 def sigmoid() -> Layer:
-    """`a = 1 / (1 + exp(-z))`, so `da/dz = a (1 - a)`. `jax.nn.sigmoid` does not overflow and takes complex numbers."""
+    """`a = 1 / (1 + exp(-z))`, so `da/dz = a (1 - a)`. `jax.nn.sigmoid` does not overflow and takes complex numbers.
+
+    Number by number (Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors", 1986).
+    """
     return elementwise("sigmoid", jax.nn.sigmoid, lambda z, a: a * (1 - a))
 
 
 def relu() -> Layer:
-    """`a = max(z, 0)`, so `da/dz` is 1 where z > 0 and 0 elsewhere: 0 at 0 too, the choice of `jax.nn.relu`."""
+    """`a = max(z, 0)`, so `da/dz` is 1 where z > 0 and 0 elsewhere: 0 at 0 too, the choice of `jax.nn.relu`.
+
+    Number by number (Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010).
+    """
     return elementwise("relu", jax.nn.relu, lambda z, a: z > 0)
 
 
 def tanh() -> Layer:
-    """`a = tanh(z)`, so `da/dz = 1 - a^2`."""
+    """`a = tanh(z)`, so `da/dz = 1 - a^2`.
+
+    Number by number (LeCun et al., "Efficient BackProp", 1998).
+    """
     return elementwise("tanh", jnp.tanh, lambda z, a: 1 - a * a)
 
 
@@ -50,6 +61,8 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
     A neuron that sleeps still learns (Maas et al., "Rectifier nonlinearities improve neural network acoustic models",
     2013).
+
+    Number by number. Raises `BadInput` on a slope that is no finite number.
     """
     check_number("the slope of leaky_relu is", slope)
     return elementwise(
@@ -64,6 +77,8 @@ def softplus() -> Layer:
 
     Complex z have a formula of their own, `a = z + log(1 + exp(-z))` on the right half of the plane: `jax.nn.softplus`
     adds pi to the imaginary part and takes it off again, in which a complex step of 1e-30 is lost.
+
+    Number by number (Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001).
     """
 
     def function(z: Array) -> Array:
@@ -79,6 +94,8 @@ def swish() -> Layer:
     """`a = z s(z)` with the sigmoid s, so `da/dz = s(z) + z s(z) (1 - s(z))`.
 
     Also known as SiLU (Elfwing et al., "Sigmoid-weighted linear units", 2018).
+
+    Number by number.
     """
 
     def derivative(z: Array, a: Array) -> Array:
@@ -94,6 +111,8 @@ def gelu(exact: bool = False) -> Layer:
     exact: by the error function, so `da/dz = Phi(z) + z phi(z)`. Otherwise, as JAX has it, by the tanh that is near it:
         `a = z (1 + t) / 2` with `t = tanh(c (z + 0.044715 z^3))`, `c = sqrt(2 / pi)`, so
         `da/dz = (1 + t) / 2 + z (1 - t^2) c (1 + 3 * 0.044715 z^2) / 2`.
+
+    Number by number.
 
     The slope is 0 or 1 for large z, up to the largest number there is, where that of `jax.nn.gelu` by its tanh is NaN:
     from 2e19 on in float32, 1e154 in float64.
@@ -116,7 +135,10 @@ def gelu(exact: bool = False) -> Layer:
 
 
 def identity() -> Layer:
-    """`a = z`, so `da/dz = 1`."""
+    """`a = z`, so `da/dz = 1`.
+
+    Number by number. Derived in `jaxprop/README.md`, as every activation.
+    """
     return elementwise("identity", lambda z: z, lambda z, a: jnp.ones_like(z))
 
 
@@ -124,6 +146,9 @@ def softmax() -> Layer:
     """`y = exp(x) / sum exp(x)` along the last axis, so `dx = y (dy - sum y dy)`.
 
     The derivative of y_j by x_k is `y_j (1[j = k] - y_k)`: raising one input lowers all other outputs.
+
+    (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.) `init` raises
+    `BadInput` where the input has no axis.
     """
 
     def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:
@@ -146,6 +171,8 @@ def swiglu() -> Layer:
 
     One half opens and closes the other (Shazeer, "GLU variants improve transformer", 2020). A dense layer before it
     gives both: `chain(dense(2 * n), swiglu(), dense(m))`.
+
+    (..., 2 n) to (..., n). `init` raises `BadInput` where the last axis has no even length.
     """
 
     def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:

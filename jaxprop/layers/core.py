@@ -82,6 +82,8 @@ def dense(width: int, gain: float = 1.0) -> Layer:
     Weights start as Normal(0, gain / sqrt(fan_in)), biases at 0. A gain of 1 keeps the variance of the activations
     from layer to layer where the activation has slope 1 (LeCun et al., "Efficient BackProp", 1998); sqrt(2) makes up
     for the half that a ReLU cuts off (He et al., "Delving deep into rectifiers", 2015).
+
+    (in,) to (width,). Raises `BadInput` on a width or a gain that are none, and `init` on an input that is no vector.
     """
 
     check_whole("the width of a dense layer is", width)
@@ -115,6 +117,9 @@ def chain(*layers: Layer) -> Layer:
     Its backward pass is backpropagation: from the last layer to the first, each turning the derivative of the cost by
     its output into the derivative by its parameters, which is kept, and by its input, which is passed back.
     A chain of no layers is the identity: what goes in comes out, forwards and backwards.
+
+    The output of one has the shape that the next takes. Raises `BadInput` where one of them is no `Layer`; `init`,
+    where one cannot take what the one before gives.
     """
 
     for layer in layers:
@@ -150,6 +155,8 @@ def residual(layer: Layer) -> Layer:
     """`y = x + f(x)`: the layer learns a change of its input (He et al., "Deep residual learning", 2016).
 
     Whatever comes back goes both ways, `dx = dy + f'(x)^T dy`, so that it also reaches the layers before unchanged.
+
+    x and f(x) have one shape. Raises `BadInput` where f is no `Layer`; `init`, where its output has another shape.
     """
     check_layer("residual", layer)
 
@@ -177,6 +184,9 @@ def positionwise(layer: Layer) -> Layer:
     """The same layer, with the same parameters, at each position: each entry along the first axis of the input.
 
     The gradient of the parameters is the sum over the positions; a dense layer's stays in its factors (`OuterSum`).
+
+    (T, *in) to (T, *out), for a layer from `in` to `out`. Raises `BadInput` where that is no `Layer`, and `init` where
+    the input has no axis.
     """
     check_layer("positionwise", layer)
 

@@ -19,6 +19,9 @@ def embedding(tokens: int, width: int) -> Layer:
 
     The parameters are E alone, (tokens, width), drawn from Normal(0, 1). A number outside of the table is not noticed
     here, where only shapes are known: JAX would take the nearest row. `fit`, `compare` and `check` look at tokens.
+
+    (Bengio et al., "A neural probabilistic language model", 2003.) Raises `BadInput` where the table has no rows or no
+    columns, and `init` on an input that is no row of tokens.
     """
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in (tokens, width)):
         raise BadInput(f"the table is {tokens} x {width}: expected whole numbers above 0")
@@ -42,6 +45,9 @@ def positions(longest: int) -> Layer:
 
     Attention does not know where in the sequence anything stands, unless it is told. The parameters are P alone,
     (longest, width), drawn from Normal(0, 1). Places that the sequence does not reach get 0.
+
+    (Gehring et al., "Convolutional sequence to sequence learning", 2017.) `init` raises `BadInput` on an input that is
+    no (T, width), or longer than the places.
     """
     check_whole("the longest sequence of positions is", longest)
 

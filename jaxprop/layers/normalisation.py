@@ -32,6 +32,8 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     summed over whatever axes come before the last.
 
     eps: above 0, so that a row of equal numbers is divided by no 0.
+
+    `init` raises `BadInput` where the input has no axis.
     """
     check_number("the eps of layer_norm is", eps, above_zero=True)
 
@@ -56,6 +58,8 @@ def rms_norm(eps: float = 1e-5) -> Layer:
     normalization", 2019).
 
     As in `layer_norm`, but no mean is taken off: `dx = s (dh - h mean(h dh))`. The parameters are g alone.
+
+    `init` raises `BadInput` where the input has no axis.
     """
     check_number("the eps of rms_norm is", eps, above_zero=True)
 
@@ -81,6 +85,8 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
     "Group normalization", 2018).
 
     The formulas are those of `layer_norm`, with means over the numbers of a group.
+
+    Raises `BadInput` on a number of groups that is none, and `init` where the channels do not make so many equal ones.
     """
     check_whole("groups are", groups)
     check_number("the eps of group_norm is", eps, above_zero=True)

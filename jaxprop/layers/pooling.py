@@ -16,6 +16,8 @@ def max_pool(size: int = 2) -> Layer:
     the order of reading: row by row, from the left. That is the convention of `lax.reduce_window` under autodiff;
     `jnp.max` would share it out. It matters: in most windows of a picture with a blank ground all numbers are equal.
     Rows and columns behind the last whole window are not looked at, and get 0.
+
+    Raises `BadInput` on a size that is none, and `init` on an input without a window, or of another number of axes.
     """
 
     def forward(params: tuple, x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -40,6 +42,8 @@ def avg_pool(size: int = 2) -> Layer:
     """The mean of each `size x size` window, channel by channel, so each number in it gets `dy / size^2`.
 
     Rows and columns behind the last whole window are not looked at, and get 0.
+
+    (height, width, channels) to (height // size, width // size, channels). Raises `BadInput` as `max_pool` does.
     """
 
     def forward(params: tuple, x: Array) -> tuple[Array, Array]:

@@ -33,6 +33,8 @@ def rnn(width: int) -> Layer:
         dW = sum_t dz[t] x[t]^T      dU = sum_t dz[t] h[t-1]^T      db = sum_t dz[t]      dx[t] = W^T dz[t]
 
     (Elman, "Finding structure in time", 1990.)
+
+    Raises `BadInput` on a width that is none, and `init` on an input that is no (T, in).
     """
     check_whole("the width of an rnn is", width)
 
@@ -75,6 +77,8 @@ def lstm(width: int) -> Layer:
 
     and dc f and U^T dz go to the position before. (Hochreiter and Schmidhuber, "Long short-term memory", 1997; the
     forget gate f by Gers et al., "Learning to forget", 2000, whose bias starts at 1 here, so that at first it keeps.)
+
+    Raises `BadInput` on a width that is none, and `init` on an input that is no (T, in).
     """
     check_whole("the width of an lstm is", width)
 

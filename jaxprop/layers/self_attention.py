@@ -61,6 +61,9 @@ def attention(heads: int, causal: bool = False) -> Layer:
     causal: no position looks at a later one.
 
     The weights start as Normal(0, 1 / sqrt(width)). P, which is (heads, T, T), is kept for the backward pass.
+
+    (Vaswani et al., "Attention is all you need", 2017.) Raises `BadInput` on a number of heads that is none, and `init`
+    on an input that is no (T, width), or a width that the heads do not divide.
     """
     check_whole("the heads of attention are", heads)
 

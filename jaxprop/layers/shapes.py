@@ -28,6 +28,8 @@ def last() -> Layer:
     """The last position of a sequence, where a recurrent layer has seen everything: (T, ...) to (...).
 
     All of dy belongs there; the positions before it get 0.
+
+    `init` raises `BadInput` where the input has no axis.
     """
 
     def init(key: PRNGKeyArray, in_shape: Shape) -> tuple[tuple, Shape]:

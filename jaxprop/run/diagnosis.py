@@ -69,6 +69,8 @@ def diagnose(
     trail: from `follow`. The steps since are done again, one at a time, and give the gradient norms.
     fitting: `fit` with everything but `state`, `begin` and `steps_per_call`.
     data, to_batch: what the steps are taken on, as in `jaxprop.make_epoch`.
+
+    Raises `BadInput` on data that do not fit the network.
     """
     gradient = jax.jit(value_and_grad)
 

@@ -151,6 +151,8 @@ def epoch_order(key: PRNGKeyArray, n: int, batch_size: int) -> Order:
 
     The n % batch_size examples that fill no mini-batch are left out, others in each epoch. Drawn on the host, where a
     permutation of 60,000 takes a twentieth of the time of `jax.random.permutation`, which sorts several times.
+
+    Raises `BadInput` on a batch size that fills none, or is not whole.
     """
     steps = steps_per_epoch(n, batch_size)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))

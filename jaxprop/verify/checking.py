@@ -3,15 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from jaxprop.costs import Cost, squared_error
 from jaxprop.errors import BadInput
@@ -28,6 +24,10 @@ from jaxprop.verify.comparison import (
 from jaxprop.verify.points import Probe
 from jaxprop.verify.report import TABLE_STYLE, Comparison, LeafComparison, as_text
 from jaxprop.verify.suite import probe_networks, probes_for
+
+# What draws tables is imported by the function that does, as in report.py.
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # How many notes a table shows.
 _NOTES = 10
@@ -73,7 +73,12 @@ class Check:
         probes = [{"probe": name, **comparison.to_dict()} for name, comparison in self.results]
         return {"agree": self.agree, "failing_leaves": list(self.failing_leaves), "probes": probes}
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> "Table":
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table
+        from rich.text import Text
+
         probes = len({name for name, _ in self.results})
         dtypes = " and in ".join(dict.fromkeys(comparison.dtype for _, comparison in self.results))
         title = f"They agree at {probes} {'probe' if probes == 1 else 'probes'}, in {dtypes}"
@@ -138,6 +143,8 @@ def check_rule(reference: Rule, candidate: Rule, cost: Cost = squared_error, qui
 
     reference, candidate: `(network, cost) -> value_and_grad`; what they return is compiled.
     quick: with batches of fewer sizes, as `probes_for` makes them then.
+
+    Raises `BadInput` as `check` does.
     """
     return {
         name: check(

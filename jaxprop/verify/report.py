@@ -4,13 +4,11 @@ import dataclasses
 import io
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+# What draws tables is imported by the functions that do: it takes a tenth of a second, and most programs draw none.
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Of every table here: its title above and its notes below begin at the left.
 TABLE_STYLE: dict[str, Any] = {
@@ -106,7 +104,7 @@ class Comparison:
             "leaves": [as_json(dataclasses.asdict(leaf)) for leaf in self.leaves],
         }
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> "Table":
         title = "They agree" if self.agree else "They do NOT agree"
         if self.agree and any(leaf.unjudged for leaf in self.leaves):
             title += ", where they could be judged"
@@ -126,8 +124,13 @@ ulps: how many floating-point numbers lie between the two. Very many are no mist
     that cancel leave only rounding there, which is small beside the leaf and large beside itself."""
 
 
-def leaf_table(title: str, leaves: Iterable[LeafComparison], notes: Iterable[str] = ()) -> Table:
+def leaf_table(title: str, leaves: Iterable[LeafComparison], notes: Iterable[str] = ()) -> "Table":
     """A row for each leaf, and the notes below."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), **TABLE_STYLE)
     table.caption = Text("\n".join(notes)) if notes else None
     table.add_column("leaf", no_wrap=True)
@@ -149,8 +152,11 @@ def _short(number: float | None) -> str:
 
 def as_text(record: Any) -> str:
     """Whatever rich can show, as plain text."""
+    from rich.console import Console
+
     file = io.StringIO()
-    Console(file=file, width=140, color_system=None).print(record)
+    # In a notebook rich would show it at once, past the file, and there would be no text.
+    Console(file=file, width=140, color_system=None, force_jupyter=False).print(record)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
 
 

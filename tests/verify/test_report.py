@@ -46,3 +46,11 @@ def test_the_table_of_an_agreement_says_so_first():
     comparison = compare(lambda *_: (1.0, PARAMS), lambda *_: (1.0, PARAMS), PARAMS, None)
     assert str(comparison).startswith("They agree · ")
     assert "NOT" not in str(comparison)
+
+
+def test_in_a_notebook_a_table_is_text_too(monkeypatch):
+    found = compare_with({"W": PARAMS["W"], "b": 2 * PARAMS["b"]})
+    expected = str(found)
+    assert "['b']" in expected
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert str(found) == expected
