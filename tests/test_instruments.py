@@ -70,7 +70,8 @@ NETWORKS = {
     # A table of fewer rows than positions, and matrices larger than the factors.
     "recurrence": jp.Network(
         (
-            *(jp.embedding(3, 6), jp.rnn(8), jp.rms_norm(), jp.elementwise("half", lambda z: z / 2, lambda z, a: jnp.full_like(z, 0.5))),
+            *(jp.embedding(3, 6), jp.rnn(8), jp.rms_norm()),
+            jp.elementwise("half", lambda z: z / 2, lambda z, a: jnp.full_like(z, 0.5)),
             *(jp.lstm(3), jp.last(), jp.swish(), jp.dense(4), jp.tanh(), jp.softmax()),
         ),
         (5,),
