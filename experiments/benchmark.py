@@ -30,7 +30,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxprop as jp
-from benchmarking import costs_against, epoch_times, gradients_compared, lenet, many_networks, time_to_accuracy
+from benchmarking import (
+    costs_against,
+    epoch_times,
+    gradients_compared,
+    instruments_compared,
+    lenet,
+    many_networks,
+    time_to_accuracy,
+)
 from benchmarking.peers import MANUAL, NUMPY, PEERS
 from benchmarking.work import Work, draw_start
 from jaxprop.data.batches import check_examples
@@ -49,6 +57,7 @@ Row = dict[str, Any]
 class Measured(NamedTuple):
     epoch: epoch_times.EpochTimes
     gradients: list[Row]
+    instruments: list[Row]
     networks: list[Row]
     sweeps: dict[str, list[Row]]
     examples: list[Row]
@@ -93,6 +102,7 @@ def measure(options: Options, device: DeviceName, dataset: Dataset) -> Measured:
         return Measured(
             epoch=epoch_times.measure(work, device, 1, (MANUAL, NUMPY), left_out),
             gradients=gradients_compared.measure(dataset.train, options.seed, smoke=True),
+            instruments=instruments_compared.measure(dataset.train, options.seed, smoke=True),
             networks=many_networks.measure(dataset.train, options.seed, smoke=True),
             sweeps={
                 name: costs_against.sweep(points[:1], work, device, 1, name.replace("_", " "))
@@ -106,6 +116,7 @@ def measure(options: Options, device: DeviceName, dataset: Dataset) -> Measured:
     return Measured(
         epoch=epoch_times.measure(work, device, 11, PEERS, {}),
         gradients=gradients_compared.measure(dataset.train, options.seed, smoke=False),
+        instruments=instruments_compared.measure(dataset.train, options.seed, smoke=False),
         networks=many_networks.measure(dataset.train, options.seed, smoke=False),
         sweeps={
             name: costs_against.sweep(points, work, device, 3, name.replace("_", " "))
@@ -165,6 +176,7 @@ def summary(found: Measured) -> Row:
         "peers": rows,
         "blas_seconds": found.epoch.blas,
         "gradients": found.gradients,
+        "instruments": found.instruments,
         "many_networks": found.networks,
         "costs_against": {**found.sweeps, "examples": found.examples},
         "time_to_accuracy": found.time_to_accuracy,
@@ -178,6 +190,7 @@ def tables(found: Measured) -> dict[str, list[Row]]:
         "epoch": found.epoch.rows,
         "epoch_rounds": found.epoch.rounds,
         "gradients": found.gradients,
+        "instruments": found.instruments,
         "many_networks": found.networks,
         **{f"cost_against_{name}": rows for name, rows in found.sweeps.items()},
         "cost_against_examples": found.examples,

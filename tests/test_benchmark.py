@@ -27,7 +27,7 @@ def smoke(tmp_path_factory):
 
 
 def test_a_smoke_run_leaves_everything_where_people_look(smoke):
-    tables = {"epoch", "epoch_rounds", "gradients", "many_networks", "time_to_accuracy", "lenet"}
+    tables = {"epoch", "epoch_rounds", "gradients", "instruments", "lenet", "many_networks", "time_to_accuracy"}
     sweeps = {f"cost_against_{name}" for name in ("width", "batch_size", "depth", "examples")}
     pictures = {"epoch", "alone", "gradients", "costs_against", "time_to_accuracy"}
     expected = {"results.json", *(f"{x}.csv" for x in tables | sweeps), *(f"{x}.png" for x in pictures)}
@@ -62,6 +62,7 @@ def test_a_peer_that_does_other_work_ends_the_benchmark_with_1(tmp_path, monkeyp
     found = benchmark.Measured(
         epoch_times.EpochTimes(rows, results["blas_seconds"], []),
         results["gradients"],
+        results["instruments"],
         results["many_networks"],
         {name: costs[name] for name in ("width", "batch_size", "depth")},
         costs["examples"],
