@@ -291,11 +291,12 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "learning",
-            f"{KEEPING}: the same",
-            learned[KEEPING],
+            f"the best of {RESTING}, {USUAL} and {KEEPING}, of whose gradients more than 1 % comes back: the same",
+            max(learned[name] for name in (RESTING, USUAL, KEEPING)),
             "at least",
             3 * CHANCE,
-            because=f"well above guessing; how much it learns depends on the budget of {STEPS} steps",
+            because=f"a gradient that comes back is needed and is not enough: with {STEPS} steps and seeds 0, 1 and 2 "
+            "the best, an LSTM each time, had 0.43, 0.48 and 0.61, and the others from 0.11 to 0.31",
         ),
     ]
 
@@ -372,7 +373,8 @@ LOOK_AT = {
     "gradient": "Dotted lines are predicted, and end where the ink begins. On this scale a straight line is a constant "
     "factor a step. A gain of 1 is no straight line: its gradient falls as a power of the steps. An LSTM whose forget "
     "gate is open is at no rest, so it has no dotted line.",
-    "accuracy": "On the left all can learn. With many blank rows those whose gradient vanished above only guess.",
+    "accuracy": "On the left all learn. With many blank rows those whose gradient vanished only guess. A gradient that "
+    "comes back is needed, and is not enough: of the others, which ones learn in so few steps depends on the seed.",
 }
 EXPERIMENT = Experiment("long_sequences", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 

@@ -144,7 +144,9 @@ BROKEN = [
     another_rate(KEEPING, 0.94),
     another_accuracy(VANISHING, 0.25),
     another_accuracy(FORGETTING, 0.25),
-    another_accuracy(KEEPING, 0.25),
+    another_accuracy(KEEPING, 0.25)._replace(
+        accuracy=[{**row, "accuracy": min(row["accuracy"], 0.25)} for row in GOOD.accuracy]
+    ),
 ]
 
 
