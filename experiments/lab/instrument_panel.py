@@ -82,7 +82,7 @@ def figure(network: jp.Network, rows: Sequence[Mapping[str, float]]) -> "Figure"
 def _figure(network: jp.Network, rows: Sequence[Mapping[str, float]]) -> "Figure":
     from lab.figures import GREEN, GREY, VERMILION, label_log, new_figure
 
-    drawn = new_figure(11, 7.5)
+    drawn = new_figure(12.5, 7.5)
     gradients, updates, noise, shut = drawn.subplots(2, 2).flat
     epochs = [row["epoch"] for row in rows]
 
@@ -99,20 +99,20 @@ def _figure(network: jp.Network, rows: Sequence[Mapping[str, float]]) -> "Figure
     noise.plot(epochs, scales, marker=_marker(rows))
     noise.set(title="Noise scale", ylabel="examples")
     hidden = sum(np.isnan(scales))
-    lost = f"; hidden in {hidden} of {len(rows)} epochs" if hidden else ""
-    _say(noise, f"far smaller batches are mostly noise, far larger ones wasteful{lost}")
+    lost = f"; no estimate in {hidden} of {len(rows)} epochs" if hidden else ""
+    _say(noise, f"far smaller batches are mostly noise, far larger ones waste{lost}")
 
     for i, colour in zip(activations(network), _colours(), strict=False):
         name = f"{i} {network.layers[i].name}"
         shut.plot(epochs, [row[f"shut_{i}"] for row in rows], color=colour, marker=_marker(rows), label=name)
         shut.plot(epochs, [row[f"dead_{i}"] for row in rows], "--", color=colour)
     shut.axhline(MANY_DEAD, color=GREY, linewidth=0.8, linestyle=":")
-    shut.set(title="Activations that pass less than 1 % of a gradient", ylabel="share", ylim=(-0.03, 1.03))
+    shut.set(title="Activations whose slope is below 1 %", ylabel="share", ylim=(-0.03, 1.03))
     dead = [i for i in activations(network) if rows[-1][f"dead_{i}"] > MANY_DEAD]
     if dead:
         _say(shut, f"not healthy: more than half of the neurons of layer {dead[0]} are dead", VERMILION)
     else:
-        _say(shut, "solid: of all answers; dashed: of neurons shut for every example, healthy below 0.5")
+        _say(shut, "solid: share of all answers; dashed: of dead neurons, healthy below 0.5")
 
     for axes in (gradients, updates, noise):
         axes.set_yscale("log")

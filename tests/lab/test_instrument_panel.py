@@ -67,4 +67,4 @@ def test_the_figure_says_what_is_not_healthy():
     assert "hidden" not in well
     ill = words(instrument_panel.figure(network, [row(1), row(2, dead_1=0.75, true_gradient_squared=-1e-3)]))
     assert "not healthy: more than half of the neurons of layer 1 are dead" in ill
-    assert "hidden in 1 of 2 epochs" in ill
+    assert "no estimate in 1 of 2 epochs" in ill
