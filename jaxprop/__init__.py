@@ -5,6 +5,18 @@ from jaxprop.data.batches import Examples, as_batch, check_examples
 from jaxprop.data.datasets import Dataset, load_dataset
 from jaxprop.errors import BadInput
 from jaxprop.gradients import autodiff, backprop, loss, per_example
+from jaxprop.instruments import (
+    Health,
+    Moments,
+    Noise,
+    Norms,
+    clipped,
+    noise_scale,
+    with_cosines,
+    with_health,
+    with_moments,
+    with_norms,
+)
 from jaxprop.layers import (
     Attention,
     Conv,
@@ -89,11 +101,15 @@ __all__ = [
     "Dense",
     "Diagnosis",
     "Examples",
+    "Health",
     "Layer",
     "Metrics",
+    "Moments",
     "Network",
+    "Noise",
     "NonFinite",
     "Norm",
+    "Norms",
     "Outcome",
     "Outer",
     "OuterSum",
@@ -118,6 +134,7 @@ __all__ = [
     "check_examples",
     "check_rule",
     "checked",
+    "clipped",
     "compare",
     "complex_step",
     "conv2d",
@@ -161,6 +178,7 @@ __all__ = [
     "mean_over_examples",
     "mlp",
     "newest_checkpoint",
+    "noise_scale",
     "norm_squared",
     "per_example",
     "per_example_nudges",
@@ -192,4 +210,8 @@ __all__ = [
     "tanh",
     "transformer",
     "wishes",
+    "with_cosines",
+    "with_health",
+    "with_moments",
+    "with_norms",
 ]

@@ -22,6 +22,14 @@ class Structured(Protocol):
     """A gradient in factors: a pytree that a layer's `backward` may return in place of an array.
 
     The functions of this file call these methods. Under `jax.vmap` each factor has a leading axis of examples.
+
+    Three is what a structure must have. It may have more, for B examples at once, and what it has not is done in
+    general, by multiplying out one example after the other: in the memory of one parameter, but B products in a row.
+
+        weighted_sum(weights)   `sum_b weights[b] g_b`, of the parameter's shape
+        sum_of_squares()        `sum_b g_b^2`, number by number, of the parameter's shape
+        dot(direction)          `<g_b, direction>` for each example, the direction being of the parameter's shape
+        smaller()               the same gradients, multiplied out where that takes no more room than the factors
     """
 
     def expand(self) -> Array:
@@ -55,6 +63,18 @@ class Outer(NamedTuple):
         """The squared norm of an outer product is the product of its factors' two."""
         return jnp.sum(self.dz**2) * jnp.sum(self.a**2)
 
+    def weighted_sum(self, weights: Float[Array, " B"]) -> Float[Array, "out in"]:
+        """A weight for each example goes to its dz: then it is the sum."""
+        return Outer(self.dz * weights[:, None], self.a).sum_over_examples()
+
+    def sum_of_squares(self) -> Float[Array, "out in"]:
+        """The square of a product is the product of the squares: one matrix product of those."""
+        return Outer(self.dz**2, self.a**2).sum_over_examples()
+
+    def dot(self, direction: Float[Array, "out in"]) -> Float[Array, " B"]:
+        """`dz^T D a`: one matrix product for all examples."""
+        return jnp.sum((self.dz @ direction) * self.a, axis=-1)
+
 
 class OuterSum(NamedTuple):
     """Outer products summed over T positions that share their weights, `dW[j, k] = sum_t dz[t, j] a[t, k]`."""
@@ -77,10 +97,25 @@ class OuterSum(NamedTuple):
         computations", 2015, for one position; Li et al., "Large language models can be strong differentially private
         learners", 2022, for many).
         """
-        positions, out, fan_in = *self.dz.shape, self.a.shape[-1]
-        if positions * (out + fan_in) < out * fan_in:
-            return jnp.sum((self.dz @ self.dz.T) * (self.a @ self.a.T))
+        if self._is_small():
+            return _at_least_0(jnp.sum((self.dz @ self.dz.T) * (self.a @ self.a.T)))
         return jnp.sum(self.expand() ** 2)
+
+    def weighted_sum(self, weights: Float[Array, " B"]) -> Float[Array, "out in"]:
+        """A weight for each example goes to all of its dz: then it is the sum."""
+        return OuterSum(self.dz * weights[:, None, None], self.a).sum_over_examples()
+
+    def dot(self, direction: Float[Array, "out in"]) -> Float[Array, " B"]:
+        """`sum_t dz_t^T D a_t`: one matrix product for all positions of all examples."""
+        return jnp.sum((self.dz @ direction) * self.a, axis=(-2, -1))
+
+    def smaller(self) -> Any:
+        """Multiplied out where there are many positions: then a norm, too, takes fewer products that way."""
+        return self if self._is_small() else self.expand()
+
+    def _is_small(self) -> bool:
+        positions, out, fan_in = *self.dz.shape[-2:], self.a.shape[-1]
+        return positions * (out + fan_in) < out * fan_in
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("x", "dy"), meta_fields=("kernel", "stride", "padding"))
@@ -129,15 +164,39 @@ class Correlation:
 
     def norm_squared(self) -> Float[Array, ""]:
         """The squared norm, multiplied out or by the Gram matrices of all windows, whichever takes fewer products."""
-        positions, out = math.prod(self.dy.shape[:2]), self.dy.shape[2]
-        fan_in = math.prod(self.kernel) * self.x.shape[2]
-        if positions * (out + fan_in) < out * fan_in:
+        if self._is_small():
+            positions, out, fan_in = self._sizes()
             layout = ("NHWC", "HWIO", "NHWC")
             windows = lax.conv_general_dilated_patches(
                 self.x[None], self.kernel, self.stride, self.padding, dimension_numbers=layout
             )
             return OuterSum(self.dy.reshape(positions, out), windows.reshape(positions, fan_in)).norm_squared()
         return jnp.sum(self.expand() ** 2)
+
+    def weighted_sum(self, weights: Float[Array, " B"]) -> Float[Array, "kh kw in out"]:
+        """A weight for each example goes to its dy: then it is the sum."""
+        return self._replace(self.x, self.dy * weights[:, None, None, None]).sum_over_examples()
+
+    def dot(self, direction: Float[Array, "kh kw in out"]) -> Float[Array, " B"]:
+        """The convolution of the forward pass, with the direction as its kernel, times what comes back."""
+        kind = jnp.result_type(self.x, direction)
+        layout = ("NHWC", "HWIO", "NHWC")
+        along = lax.conv_general_dilated(
+            self.x.astype(kind), direction.astype(kind), self.stride, self.padding, dimension_numbers=layout
+        )
+        return jnp.sum(along * self.dy, axis=(1, 2, 3))
+
+    def smaller(self) -> Any:
+        """Multiplied out where there are many positions, as in all but the last layers of a network for pictures."""
+        return self if self._is_small() else self.expand()
+
+    def _sizes(self) -> tuple[int, int, int]:
+        """How many windows there are, and the two sides of the matrix that the kernel is to them."""
+        return math.prod(self.dy.shape[-3:-1]), self.dy.shape[-1], math.prod(self.kernel) * self.x.shape[-1]
+
+    def _is_small(self) -> bool:
+        positions, out, fan_in = self._sizes()
+        return positions * (out + fan_in) < out * fan_in
 
     def _replace(self, x: Array, dy: Array) -> "Correlation":
         return Correlation(x, dy, self.kernel, self.stride, self.padding)
@@ -178,7 +237,34 @@ class Rows:
     def norm_squared(self) -> Float[Array, ""]:
         """The squared norm: positions that hold the same row add up before they are squared."""
         same = self.ids[:, None] == self.ids[None, :]
-        return jnp.sum(jnp.where(same, self.dy @ self.dy.T, 0))
+        return _at_least_0(jnp.sum(jnp.where(same, self.dy @ self.dy.T, 0)))
+
+    def weighted_sum(self, weights: Float[Array, " B"]) -> Float[Array, "count width"]:
+        """A weight for each example goes to all of its dy: then it is the sum."""
+        return Rows(self.ids, self.dy * weights[:, None, None], self.count).sum_over_examples()
+
+    def sum_of_squares(self) -> Float[Array, "count width"]:
+        """Positions that hold the same row add up before they are squared, and count once."""
+        same = self.ids[:, :, None] == self.ids[:, None, :]
+        together = same.astype(self.dy.dtype) @ self.dy
+        first = jnp.argmax(same, axis=-1) == jnp.arange(self.ids.shape[-1])
+        return Rows(self.ids, jnp.where(first[..., None], together**2, 0), self.count).sum_over_examples()
+
+    def dot(self, direction: Float[Array, "count width"]) -> Float[Array, " B"]:
+        """What the rows that were looked up have in common with what came back."""
+        return jnp.sum(direction[self.ids] * self.dy, axis=(-2, -1))
+
+    def smaller(self) -> Any:
+        """Multiplied out where the table has fewer rows than there are positions."""
+        return self if self.ids.shape[-1] < self.count else self.expand()
+
+
+def _at_least_0(square: Float[Array, ""]) -> Float[Array, ""]:
+    """Terms of a Gram matrix cancel, so that the square of a small norm may come out as minus a rounding error.
+
+    A NaN stays one.
+    """
+    return jnp.maximum(square, 0)
 
 
 def is_structured(x: Any) -> bool:
@@ -211,6 +297,67 @@ def mean_over_examples(grads: Any) -> Any:
         return sum_over_examples(g) / len(jax.tree.leaves(g)[0])
 
     return jax.tree.map(leaf, grads, is_leaf=is_structured)
+
+
+def weighted_sum(grads: Any, weights: Float[Array, " B"]) -> Any:
+    """`sum_b weights[b] g_b` of per-example gradients, whose leaves have a leading axis of B examples."""
+
+    def leaf(g: Any) -> Array:
+        if not is_structured(g):
+            return jnp.tensordot(weights, g, axes=1)
+        if hasattr(g, "weighted_sum"):
+            return g.weighted_sum(weights)
+        return _one_after_the_other(lambda g, weight: weight * g.expand(), g, weights)
+
+    return jax.tree.map(leaf, grads, is_leaf=is_structured)
+
+
+def sum_of_squares(grads: Any) -> Any:
+    """`sum_b g_b^2`, number by number, of per-example gradients, whose leaves have a leading axis of B examples."""
+
+    def leaf(g: Any) -> Array:
+        if not is_structured(g):
+            return jnp.sum(g**2, axis=0)
+        if hasattr(g, "sum_of_squares"):
+            return g.sum_of_squares()
+        return _one_after_the_other(lambda g: g.expand() ** 2, g)
+
+    return jax.tree.map(leaf, grads, is_leaf=is_structured)
+
+
+def dot(grads: Any, direction: Any) -> Float[Array, " B"]:
+    """`<g_b, direction>` for each of B examples, over all leaves.
+
+    direction: a tree of the parameters' shapes, such as the mean gradient.
+    """
+
+    def leaf(g: Any, along: Array) -> Array:
+        if not is_structured(g):
+            return jnp.sum(g * along, axis=tuple(range(1, g.ndim)))
+        if hasattr(g, "dot"):
+            return g.dot(along)
+        return lax.map(lambda g: jnp.sum(g.expand() * along), g)
+
+    return sum(jax.tree.leaves(jax.tree.map(leaf, grads, direction, is_leaf=is_structured)), start=jnp.zeros(()))
+
+
+def smaller(grads: Any) -> Any:
+    """The same gradients, each multiplied out if that takes no more room than its factors.
+
+    A convolution's kernel is small and its positions are many: whoever needs the norms needs one kernel for each
+    example, and then has their sum, too, without another convolution.
+    """
+    return jax.tree.map(lambda g: g.smaller() if hasattr(g, "smaller") else g, grads, is_leaf=is_structured)
+
+
+def _one_after_the_other(of_one: Any, *examples: Any) -> Array:
+    """The sum over the examples of what a function makes of each, with one of them multiplied out at a time."""
+    like = jax.eval_shape(of_one, *jax.tree.map(lambda x: x[0], examples))
+
+    def add(total: Array, one: tuple) -> tuple[Array, None]:
+        return total + of_one(*one), None
+
+    return lax.scan(add, jnp.zeros(like.shape, like.dtype), examples)[0]
 
 
 def sum_over_positions(grads: Any) -> Any:

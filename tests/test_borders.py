@@ -19,7 +19,18 @@ import jaxprop as jp
 ROOT = Path(jp.__file__).parent
 
 # The heart, from the ground up: a room may import those before it.
-HEART = ["errors", "structured", "layers", "costs", "contracts", "networks", "gradients", "training", "nudges"]
+HEART = [
+    "errors",
+    "structured",
+    "layers",
+    "costs",
+    "contracts",
+    "networks",
+    "gradients",
+    "training",
+    "nudges",
+    "instruments",
+]
 # The arrows: what of jaxprop each room may import besides itself.
 ALLOWED = {
     **{room: set(HEART[:i]) for i, room in enumerate(HEART)},

@@ -82,6 +82,11 @@ CASES |= {
     "count_parameters": (jp.count_parameters, (params,)),
     "hvp": (jp.hvp(jp.backprop(network, cost)), (params, batch, params)),
     "average_nudges": (jp.average_nudges(network, cost), (params, batch)),
+    "with_norms": (jp.with_norms(network, cost), (params, batch)),
+    "clipped": (jp.clipped(network, cost, 0.1), (params, batch)),
+    "with_moments": (jp.with_moments(network, cost), (params, batch)),
+    "with_cosines": (jp.with_cosines(network, cost), (params, batch)),
+    "with_health": (jp.with_health(network, cost, SGD), (jp.init_state(params, SGD), batch)),
     "init_ensemble": (lambda keys: jp.init_ensemble(network, SGD, keys), (keys,)),
     "init_ensemble, rates": (lambda *ensemble: jp.init_ensemble(network, own_rates, *ensemble), (keys, rates)),
     "make_ensemble_epoch": (jp.make_ensemble_epoch(step), (jp.init_ensemble(network, SGD, keys), batch, ORDER)),
@@ -106,6 +111,7 @@ KNOWS_NO_SHAPES: dict[str, tuple[Callable, tuple]] = {
     "sum_over_examples": (jp.sum_over_examples, (grads,)),
     "mean_over_examples": (jp.mean_over_examples, (grads,)),
     "norm_squared": (jp.norm_squared, (jax.tree.map(lambda g: g[0], grads),)),
+    "noise_scale": (jp.noise_scale, (np.array([3, 1, 2, 2], np.float32), params)),
 }
 LAYERS = {
     "dense": jp.dense(2),

@@ -27,7 +27,7 @@ def elementwise(name: str, function: Callable[[Array], Array], derivative: Calla
     def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:
         return (), in_shape
 
-    return Layer(name, init, forward, backward)
+    return Layer(name, init, forward, backward, elementwise=True)
 
 
 def sigmoid() -> Layer:

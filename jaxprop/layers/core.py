@@ -33,6 +33,7 @@ class Layer(NamedTuple):
         an `Outer` may stand for a weight matrix. `dx` has the shape of x; where x are integers, which have no
         derivative, it is None.
     takes_integers: whether x are integers, such as tokens; otherwise they are floats.
+    elementwise: whether each number of y depends on the number of x at its place alone, as in an activation.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layer(NamedTuple):
     forward: Callable[[Params, Array], tuple[Array, Any]]
     backward: Callable[[Params, Any, Array], tuple[Grads, Array]]
     takes_integers: bool = False
+    elementwise: bool = False
 
     def __repr__(self) -> str:
         return self.name
