@@ -87,7 +87,7 @@ class Findings(NamedTuple):
 
 
 def noisy_mean(total: Params, key: PRNGKeyArray, noise_multiplier: Any, limit: float, batch_size: float) -> Params:
-    """The gradient of a step: `(total + noise) / batch_size`, the noise N(0, (noise_multiplier limit)^2) in each number.
+    """The gradient of a step: `(total + noise) / batch_size`, with N(0, (noise_multiplier limit)^2) in each number.
 
     total: the sum of the clipped gradients of a batch. batch_size: how many examples a batch has in expectation, and
     not how many this one has, which is private too.
@@ -196,40 +196,39 @@ def measure(options: Options) -> Findings:
             row = {"noise_multiplier": multiplier, "epsilon": epsilon(plan, multiplier), "delta": DELTA}
             rows.append({**row, "accuracy": accuracy, "steps": plan.steps, "batch_size": plan.sampled * n})
             report(f"noise multiplier {multiplier:g}: epsilon {row['epsilon']:.2f}, accuracy {accuracy:.2%}")
+    total = jax.jit(clipped_sum(network, plan.limit))
     batch = with_blanks(dataset.train, samples[0])
     return Findings(
         dataset=options.dataset,
         plan=plan,
         parameters=jp.count_parameters(start),
         rows=rows,
-        shift=largest_shift(network, plan, start, batch),
-        deviation=deviation_found(network, plan, start, batch, check_key, plan.sampled * n),
+        shift=largest_shift(total, plan, start, batch),
+        deviation=deviation_found(total(start, batch), plan, check_key, plan.sampled * n),
     )
 
 
-def largest_shift(network: jp.Network, plan: Plan, params: Params, batch: Any) -> float:
+def largest_shift(total: Callable[[Params, Any], Params], plan: Plan, params: Params, batch: Any) -> float:
     """How far the sum moves where one of the first examples is left out: the most, in limits."""
-    total = clipped_sum(network, plan.limit)
-    inputs, targets = batch
-    given = min(LEFT_OUT, len(inputs))
+    inputs, targets = batch[0], np.asarray(batch[1])
+    whole = jax.tree.map(np.asarray, total(params, (inputs, targets)))
 
-    @jax.jit
-    def shift(i: Any) -> Array:
-        moved = jax.tree.map(jnp.subtract, total(params, batch), total(params, (inputs, targets.at[i].set(0))))
-        return jnp.sqrt(jp.norm_squared(moved))
+    def shift(i: int) -> float:
+        rest = targets.copy()
+        rest[i] = 0
+        moved = jax.tree.map(np.subtract, whole, jax.tree.map(np.asarray, total(params, (inputs, rest))))
+        return math.sqrt(sum(float(np.sum(m**2)) for m in jax.tree.leaves(moved)))
 
-    return max(float(shift(i)) for i in range(given)) / plan.limit
+    return max(shift(i) for i in range(min(LEFT_OUT, len(inputs)))) / plan.limit
 
 
-def deviation_found(
-    network: jp.Network, plan: Plan, params: Params, batch: Any, key: PRNGKeyArray, batch_size: float
-) -> float:
+def deviation_found(total: Params, plan: Plan, key: PRNGKeyArray, batch_size: float) -> float:
     """The standard deviation of what noise adds to a gradient, relative to the one that the accountant assumes."""
     multiplier = NOISE_MULTIPLIERS[0]
-    total = clipped_sum(network, plan.limit)(params, batch)
-    noisy, quiet = (noisy_mean(total, key, m, plan.limit, batch_size) for m in (multiplier, 0.0))
-    squares = jp.norm_squared(jax.tree.map(jnp.subtract, noisy, quiet))
-    return float(jnp.sqrt(squares / jp.count_parameters(params))) * batch_size / (multiplier * plan.limit)
+    make = jax.jit(partial(noisy_mean, limit=plan.limit, batch_size=batch_size))
+    noisy, quiet = (jax.tree.map(np.asarray, make(total, key, m)) for m in (multiplier, 0.0))
+    noise = np.concatenate([x.ravel() for x in jax.tree.leaves(jax.tree.map(np.subtract, noisy, quiet))])
+    return float(np.sqrt(np.mean(noise**2))) * batch_size / (multiplier * plan.limit)
 
 
 def claims(found: Findings) -> list[Claim]:

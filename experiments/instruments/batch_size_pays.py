@@ -1,0 +1,329 @@
+"""L16, L17: how large a mini-batch pays, and how the gradients of single examples tell it beforehand.
+
+L16 takes mini-batches of 100. With more examples in each step the gradient is better and fewer steps are needed, but
+ten times the examples never save nine tenths of the steps, and at last no steps at all. McCandlish et al. ("An
+empirical model of large-batch training", 2018) describe it by one curve for the steps S and the examples E = B S that
+it takes to reach a cost:
+
+    (S / Smin - 1) (E / Emin - 1) = 1        or, the same,        S = Smin + Emin / B
+
+At the critical batch size Emin / Smin both are twice their least: below it, examples are saved and steps paid; above
+it, steps are saved and examples paid. All batch sizes start from the same network here, each with the learning rate of
+some that reaches the cost first, and the curve is laid through what was measured.
+
+The same paper predicts the critical size from gradients alone. L17's error of a mini-batch's gradient (see
+`mini_batches.py`) is as long as the true gradient g itself at B = tr(Σ) / |g|², the noise scale. It is different at
+every point of the way; its mean over the steps of the largest mini-batches, whose gradients hardly have noise, is the
+prediction. `jaxprop.with_norms` gives what it takes in one backward pass. This also says why the curve of
+`batch_sizes.py` is flat on the left and steep on the right.
+
+    uv run experiments/instruments/batch_size_pays.py
+"""
+
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.optimize import least_squares
+
+import jaxprop as jp
+from jaxprop.layers import Params
+from lab import running_example
+from lab.claims import Claim, Experiment, conduct
+from lab.common import Options, progress, run
+from lab.figures import BLUE, GREEN, VERMILION, label_log, new_figure, styled
+
+Row = dict[str, Any]
+
+
+class Plan(NamedTuple):
+    sizes: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
+    rates: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    target: float = 0.3  # the cost to reach, over the examples that it is measured on
+    orders: int = 2  # of the examples; each batch size is trained on all of them, and the steps are averaged
+    most_steps: int = 1500  # of the largest mini-batches, and `most_examples / B` more of others
+    most_examples: int = 300_000
+    measured: int = 4000  # training examples on which the cost is measured on the way
+    stages: int = 16  # points on the way at which the noise scale is measured
+    batches: int = 20  # over which it is averaged there
+    batch: int = 1000  # examples in each
+
+
+SMOKE = Plan((10, 30, 100), (4.0, 8.0), 0.88, orders=1, measured=500, stages=3, batches=2, batch=200)
+
+
+class Curve(NamedTuple):
+    """McCandlish's curve: it takes `least_steps + least_examples / B` steps."""
+
+    least_steps: float
+    least_examples: float
+
+    @property
+    def critical(self) -> float:
+        return self.least_examples / self.least_steps
+
+    def steps(self, batch_size: Any) -> Any:
+        return self.least_steps + self.least_examples / batch_size
+
+
+class Findings(NamedTuple):
+    plan: Plan
+    rows: list[Row]  # a row for each batch size
+    curve: Curve
+    stages: list[Row]  # on the way of the largest mini-batches
+
+
+def measure(options: Options) -> Findings:
+    examples = running_example.load(options).train
+    plan = SMOKE if options.smoke else Plan()
+    network = jp.mlp(running_example.SIZES)
+    init_key, order_key, noise_key = jax.random.split(jax.random.key(options.seed), 3)
+    start = network.init(init_key)
+    sizes = [size for size in plan.sizes if size <= len(examples.labels)]
+    rows = []
+    with progress(len(sizes)) as report:
+        for row in race(network, start, examples, plan, sizes, order_key):
+            rows.append(row)
+            rate = running_example.best_rate(row["rate"], plan.rates)
+            report(f"mini-batches of {row['batch_size']:,}: {row['steps']:,.0f} steps at {rate}")
+    stages = noise_along(network, start, examples, plan, rows[-1], order_key, noise_key)
+    return Findings(plan, rows, fit([row["batch_size"] for row in rows], [row["steps"] for row in rows]), stages)
+
+
+def order_of(plan: Plan, key: PRNGKeyArray, n: int, size: int) -> Int[np.ndarray, "orders steps B"]:
+    """The mini-batches of all steps that a batch size may take, in several orders."""
+    steps = plan.most_steps + plan.most_examples // size
+    keys = jax.random.split(key, plan.orders)
+    return np.stack([running_example.mini_batches(k, n, steps, size) for k in keys])
+
+
+def race(
+    network: jp.Network, start: Params, examples: jp.Examples, plan: Plan, sizes: Sequence[int], key: PRNGKeyArray
+) -> Iterator[Row]:
+    """For each batch size the steps to the target, at the learning rate that is there first.
+
+    Between two measurements of the cost, its logarithm is taken to fall evenly. Raises `BadInput` where no rate comes
+    to the target within the steps of the plan.
+    """
+    some = running_example.select(examples, slice(plan.measured))
+    mean_cost = jp.loss(network, jp.squared_error)
+
+    @jax.jit
+    def go(params: Params, rate: Any, order: Int[Array, "steps B"], examples: jp.Examples) -> tuple[Params, Array]:
+        optimizer = optax.sgd(rate)
+        step = jp.make_step(jp.backprop(network, jp.squared_error), optimizer)
+        state, _ = jp.make_epoch(step, jp.as_batch)(jp.init_state(params, optimizer), examples, order)
+        return state.params, mean_cost(state.params, running_example.whole(some))
+
+    of_orders = jax.vmap(go, (0, None, 0, None))
+    all_go = jax.jit(jax.vmap(of_orders, (0, 0, None, None)))
+    rates = np.array(plan.rates)
+    before = float(mean_cost(start, running_example.whole(some)))
+    for size in sizes:
+        orders = order_of(plan, key, len(examples.labels), size)
+        between = 5 + 500 // size  # steps
+        shape = (len(rates), plan.orders)
+        params = jax.tree.map(lambda p, shape=shape: jnp.broadcast_to(p, (*shape, *p.shape)), start)
+        costs = [np.full(shape, before)]
+        reached = np.full(shape, np.nan)
+        while np.isnan(reached).any(axis=1).all():
+            done = between * (len(costs) - 1)
+            if done + between > orders.shape[1]:
+                raise jp.BadInput(
+                    f"mini-batches of {size} do not come to a cost of {plan.target} within {done} steps at any of the "
+                    f"rates {plan.rates}: these data take more"
+                )
+            params, cost = all_go(params, rates, orders[:, done : done + between], examples)
+            costs.append(np.asarray(cost))
+            reached = np.where(np.isnan(reached), crossing(costs[-2], costs[-1], plan.target, done, between), reached)
+        steps = reached.mean(axis=1)
+        best = int(np.nanargmin(steps))
+        spread = float(np.ptp(reached[best]) / steps[best])
+        row = {"batch_size": size, "rate": float(rates[best]), "steps": float(steps[best])}
+        yield {**row, "examples": size * row["steps"], "spread": spread, "cost_before": before, "cost": plan.target}
+
+
+def crossing(
+    before: Float[np.ndarray, "..."], after: Float[np.ndarray, "..."], target: float, done: int, between: int
+) -> Float[np.ndarray, "..."]:
+    """The step at which a cost came to the target, between two measurements of it; NaN where it did not."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.log(before / target) / np.log(before / after)
+    return np.where(after <= target, done + part * between, np.nan)
+
+
+def fit(sizes: Sequence[int], steps: Sequence[float]) -> Curve:
+    """The curve that misses the measured steps by the least factors, in the least squares of their logarithms."""
+    B, S = np.array(sizes, float), np.array(steps, float)
+
+    def misses(logs: Any) -> Any:
+        return np.log(Curve(*np.exp(logs)).steps(B) / S)
+
+    found = least_squares(misses, [np.log(S.min()), np.log((B * S).min())])
+    return Curve(*map(float, np.exp(found.x)))
+
+
+def noise_along(
+    network: jp.Network,
+    start: Params,
+    examples: jp.Examples,
+    plan: Plan,
+    row: Row,
+    order_key: PRNGKeyArray,
+    noise_key: PRNGKeyArray,
+) -> list[Row]:
+    """The noise scale at evenly spaced steps on the way of one batch size, at its best rate, to the target."""
+    size = row["batch_size"]
+    key = jax.random.split(order_key, plan.orders)[0]
+    steps = [int(step) for step in np.linspace(0, row["steps"], plan.stages, endpoint=False)]
+    way = running_example.snapshots(network, start, examples, steps, key=key, rate=row["rate"], batch_size=size)
+    rows = running_example.mini_batches(noise_key, len(examples.labels), plan.batches, plan.batch)
+    shown = jp.with_norms(network, jp.squared_error)
+
+    @jax.jit
+    def noise(params: Params, rows: Any, examples: jp.Examples) -> tuple[Array, Array, Array]:
+        def one(rows: Any) -> tuple[Array, Array, Array]:
+            (cost, grads), norms = shown(params, jp.as_batch(*running_example.select(examples, rows)))
+            found = jp.noise_scale(norms.whole, grads)
+            return cost, found.trace, found.gradient_squared
+
+        return jax.tree.map(partial(jnp.mean, axis=0), jax.lax.map(one, rows))
+
+    found = []
+    for step, params in zip(steps, way, strict=True):
+        cost, trace, squared = map(float, noise(params, rows, examples))
+        scale = trace / squared if squared > 0 else float("inf")
+        found.append({"step": step, "cost": cost, "trace": trace, "gradient_squared": squared, "noise_scale": scale})
+    return found
+
+
+def predicted(found: Findings) -> float:
+    """The critical batch size by the noise scale: its mean over the steps."""
+    return float(np.mean([stage["noise_scale"] for stage in found.stages]))
+
+
+def factor(a: float, b: float) -> float:
+    """How many times as large the larger is."""
+    return max(a / b, b / a)
+
+
+def claims(found: Findings) -> list[Claim]:
+    worst = max(found.rows, key=lambda row: factor(row["steps"], found.curve.steps(row["batch_size"])))
+    return [
+        Claim(
+            "L16",
+            f"steps to a cost of {found.plan.target}, measured and by the curve: how many times as many one has as the "
+            f"other; of all batch sizes the worst, which is {worst['batch_size']:,}",
+            factor(worst["steps"], found.curve.steps(worst["batch_size"])),
+            "at most",
+            1.5,
+            because="two numbers describe all sizes, rates are a factor of 2 apart, and orders differ by some 10%",
+        ),
+        Claim(
+            "L17",
+            f"the batch size at which steps and examples trade evenly, {found.curve.critical:,.0f}, and the mean noise "
+            f"scale on the way, {predicted(found):,.0f}: how many times as large one is as the other",
+            factor(found.curve.critical, predicted(found)),
+            "at most",
+            3.0,
+            because="the theory takes the best rate at every step and a curvature that is alike in all directions",
+        ),
+    ]
+
+
+def tables(found: Findings) -> dict[str, list[Row]]:
+    steps = [{**row, "steps_by_curve": found.curve.steps(row["batch_size"])} for row in found.rows]
+    curve = {**found.curve._asdict(), "critical": found.curve.critical, "mean_noise_scale": predicted(found)}
+    return {"batch_size_pays": steps, "curve": [curve], "noise_scale": found.stages}
+
+
+@styled
+def figures(found: Findings) -> dict[str, Figure]:
+    figure = new_figure(11, 4.9)
+    trade, noise = figure.subplots(1, 2)
+    draw_trade(trade, found)
+    draw_noise(noise, found)
+    figure.suptitle(title(found), x=0.01, ha="left", size=14)
+    return {"batch_size_pays": figure}
+
+
+def draw_trade(axes: Axes, found: Findings) -> None:
+    """Steps against examples, as measured and by the curve."""
+    sizes = [row["batch_size"] for row in found.rows]
+    B = np.geomspace(min(sizes) / 2, 2 * max(sizes), 200)
+    S = found.curve.steps(B)
+    axes.plot(S, B * S, color=BLUE, label="the fitted curve")
+    axes.plot([row["steps"] for row in found.rows], [row["examples"] for row in found.rows], "o", color=BLUE)
+    for row in found.rows:
+        point = (row["steps"], row["examples"])
+        axes.annotate(f"{row['batch_size']:,}", point, (7, 4), textcoords="offset points", color=BLUE)
+    for size, colour, marker, name in (
+        (found.curve.critical, VERMILION, "s", "trade evenly"),
+        (predicted(found), GREEN, "^", "mean noise scale"),
+    ):
+        S = found.curve.steps(size)
+        axes.plot(S, size * S, marker, color=colour, markersize=9, label=f"{name}: batches of {size:,.0f}")
+    axes.set(xscale="log", yscale="log", xlabel=f"steps to a cost of {found.plan.target:g}")
+    axes.set(ylabel="examples seen till then", title="Dots: measured at each batch size")
+    label_log(axes.xaxis)
+    label_log(axes.yaxis)
+    axes.legend(loc="upper right")
+
+
+def draw_noise(axes: Axes, found: Findings) -> None:
+    """The noise scale along the way."""
+    axes.plot([s["step"] for s in found.stages], [s["noise_scale"] for s in found.stages], "o-", color=GREEN)
+    axes.axhline(predicted(found), color=GREEN, linestyle=":")
+    axes.axhline(found.curve.critical, color=VERMILION, linestyle="--")
+    axes.set(
+        yscale="log", xlabel=f"steps, mini-batches of {found.rows[-1]['batch_size']:,}", ylabel="noise scale, examples"
+    )
+    axes.set(title="Dotted: its mean. Dashed: trade evenly, measured")
+    label_log(axes.yaxis)
+
+
+def title(found: Findings) -> str:
+    return (
+        f"Steps and examples trade evenly at mini-batches of {found.curve.critical:,.0f}; the gradients' noise says "
+        f"{predicted(found):,.0f}"
+    )
+
+
+def finding(found: Findings) -> str:
+    first, last = found.stages[0]["noise_scale"], found.stages[-1]["noise_scale"]
+    fewest, most = found.rows[0], found.rows[-1]
+    return (
+        f"To a cost of {found.plan.target:g}, mini-batches of {fewest['batch_size']} take {fewest['steps']:,.0f} steps "
+        f"and {fewest['examples']:,.0f} examples, those of {most['batch_size']:,} take {most['steps']:,.0f} and "
+        f"{most['examples']:,.0f}. By the curve, steps and examples trade evenly at {found.curve.critical:,.0f}. The "
+        f"noise scale is {first:,.0f} at the start and {last:,.0f} near the end, {predicted(found):,.0f} in the mean."
+    )
+
+
+LOOK_AT = {
+    "batch_size_pays": "On the left the curve comes down steeply from few steps to few examples, and bends where both "
+    "are twice their least. On the right, from how many examples on the gradient is better than its noise, along the "
+    "way.",
+}
+EXPERIMENT = Experiment("batch_size_pays", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
+
+
+def main(options: Options) -> int:
+    return conduct(EXPERIMENT, options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Options))
