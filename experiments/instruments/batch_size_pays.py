@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     batch: int = 1000  # examples in each
 
 
-SMOKE = Plan((10, 30, 100), (4.0, 8.0), 0.88, orders=1, measured=500, stages=3, batches=2, batch=200)
+SMOKE = Plan((10, 100), (4.0, 8.0), 0.88, orders=1, measured=500, stages=2, batches=2, batch=200)
 
 
 class Curve(NamedTuple):
@@ -262,8 +262,8 @@ def figures(found: Findings) -> dict[str, Figure]:
 
 def draw_trade(axes: Axes, found: Findings) -> None:
     """Steps against examples, as measured and by the curve."""
-    sizes = [row["batch_size"] for row in found.rows]
-    B = np.geomspace(min(sizes) / 2, 2 * max(sizes), 200)
+    shown = [*(row["batch_size"] for row in found.rows), found.curve.critical, predicted(found)]
+    B = np.geomspace(min(shown), max(shown), 200)
     S = found.curve.steps(B)
     axes.plot(S, B * S, color=BLUE, label="the fitted curve")
     axes.plot([row["steps"] for row in found.rows], [row["examples"] for row in found.rows], "o", color=BLUE)
@@ -291,7 +291,7 @@ def draw_noise(axes: Axes, found: Findings) -> None:
     axes.set(
         yscale="log", xlabel=f"steps, mini-batches of {found.rows[-1]['batch_size']:,}", ylabel="noise scale, examples"
     )
-    axes.set(title="Dotted: its mean. Dashed: trade evenly, measured")
+    axes.set(title="Dotted: its mean. Dashed: the even trade")
     label_log(axes.yaxis)
 
 

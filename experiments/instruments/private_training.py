@@ -42,7 +42,9 @@ from lab.common import Options, progress, run
 from lab.figures import BLUE, GREEN, VERMILION, label_log, new_figure, styled
 
 DELTA = 1e-5
-NOISE_MULTIPLIERS = (4.0, 2.3, 1.24, 0.72)  # σ; on MNIST epsilons of about 0.6, 1.2, 3 and 10
+# The learning rate for each noise multiplier σ; 0 is without noise, and not private. More noise takes a smaller one. At
+# 2 and 5 a few were tried on 10,000 training digits, held out, and these were the best; the others follow their example.
+RATES = {8.0: 2.0, 4.3: 4.0, 2.05: 8.0, 0.97: 8.0, 0.0: 8.0}
 LEFT_OUT = 50  # examples, each left out of a batch once
 Row = dict[str, Any]
 
@@ -68,12 +70,11 @@ PUBLISHED = (
 
 
 class Plan(NamedTuple):
-    """How to train. Width, rate and limit are the best of those tried on 10,000 training digits, held out."""
+    """How to train. Of some settings that were tried on 10,000 training digits, held out, this was among the best."""
 
     width: int = 64
-    sampled: float = 0.02  # q, the probability with which an example comes into a batch
-    steps: int = 1000
-    rate: float = 1.0
+    sampled: float = 0.05  # q, the probability with which an example comes into a batch
+    steps: int = 600
     limit: float = 1.0  # C
 
 
@@ -129,15 +130,17 @@ def clipped_sum(network: jp.Network, limit: float) -> Callable[[Params, Any], Pa
 
 
 def make_training(network: jp.Network, plan: Plan, n: int) -> Callable[..., Params]:
-    """`train(params, examples, samples, noise_multiplier, key) -> params`, by plain SGD, in one `lax.scan`."""
+    """`train(params, examples, samples, noise_multiplier, rate, key) -> params`, by plain SGD, in one `lax.scan`."""
     total = clipped_sum(network, plan.limit)
 
-    def train(params: Params, examples: jp.Examples, samples: Any, noise_multiplier: Any, key: Any) -> Params:
+    def train(
+        params: Params, examples: jp.Examples, samples: Any, noise_multiplier: Any, rate: Any, key: Any
+    ) -> Params:
         def step(params: Params, at: tuple[Any, Any]) -> tuple[Params, None]:
             rows, key = at
             summed = total(params, with_blanks(examples, rows))
             grads = noisy_mean(summed, key, noise_multiplier, plan.limit, plan.sampled * n)
-            return jax.tree.map(lambda p, g: p - plan.rate * g, params, grads), None
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), None
 
         return jax.lax.scan(step, params, (samples, jax.random.split(key, len(samples))))[0]
 
@@ -189,11 +192,11 @@ def measure(options: Options) -> Findings:
     train = jax.jit(make_training(network, plan, n))
     evaluate = jax.jit(jp.make_evaluate(network, jp.softmax_cross_entropy, jp.as_batch))
     rows = []
-    with progress(len(NOISE_MULTIPLIERS) + 1) as report:
-        for multiplier in (*NOISE_MULTIPLIERS, 0.0):
-            params = train(start, dataset.train, samples, multiplier, noise_key)
+    with progress(len(RATES)) as report:
+        for multiplier, rate in RATES.items():
+            params = train(start, dataset.train, samples, multiplier, rate, noise_key)
             accuracy = float(evaluate(params, dataset.test).accuracy)
-            row = {"noise_multiplier": multiplier, "epsilon": epsilon(plan, multiplier), "delta": DELTA}
+            row = {"noise_multiplier": multiplier, "rate": rate, "epsilon": epsilon(plan, multiplier), "delta": DELTA}
             rows.append({**row, "accuracy": accuracy, "steps": plan.steps, "batch_size": plan.sampled * n})
             report(f"noise multiplier {multiplier:g}: epsilon {row['epsilon']:.2f}, accuracy {accuracy:.2%}")
     total = jax.jit(clipped_sum(network, plan.limit))
@@ -224,7 +227,7 @@ def largest_shift(total: Callable[[Params, Any], Params], plan: Plan, params: Pa
 
 def deviation_found(total: Params, plan: Plan, key: PRNGKeyArray, batch_size: float) -> float:
     """The standard deviation of what noise adds to a gradient, relative to the one that the accountant assumes."""
-    multiplier = NOISE_MULTIPLIERS[0]
+    multiplier = max(RATES)
     make = jax.jit(partial(noisy_mean, limit=plan.limit, batch_size=batch_size))
     noisy, quiet = (jax.tree.map(np.asarray, make(total, key, m)) for m in (multiplier, 0.0))
     noise = np.concatenate([x.ravel() for x in jax.tree.leaves(jax.tree.map(np.subtract, noisy, quiet))])
