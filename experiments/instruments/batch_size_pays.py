@@ -13,9 +13,14 @@ some that reaches the cost first, and the curve is laid through what was measure
 
 The same paper predicts the critical size from gradients alone. L17's error of a mini-batch's gradient (see
 `mini_batches.py`) is as long as the true gradient g itself at B = tr(Σ) / |g|², the noise scale. It is different at
-every point of the way; its mean over the steps of the largest mini-batches, whose gradients hardly have noise, is the
-prediction. `jaxprop.with_norms` gives what it takes in one backward pass. This also says why the curve of
-`batch_sizes.py` is flat on the left and steep on the right.
+every step of the way. A step of rate η lowers the cost by η |g|², less what noise costs, which is in proportion to
+tr(Σ) / B. So both are added up over the way of the largest mini-batches, whose gradients hardly have noise, and the
+quotient of the sums is the prediction. A mean of the quotients would say nothing: on the plateau at the beginning,
+where all outputs are near 0.1 and the gradient nearly vanishes, some are infinite. `jaxprop.with_norms` gives what it
+takes in the backward pass of the training step itself.
+
+This also says why the curve of `batch_sizes.py` is flat on the left and steep on the right: below the critical size
+more steps win little from the same examples, and above it they are what counts.
 
     uv run experiments/instruments/batch_size_pays.py
 """
@@ -27,7 +32,6 @@ if __name__ == "__main__":
 
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -50,19 +54,17 @@ Row = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    sizes: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
-    rates: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    sizes: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000, 3000)
+    rates: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     target: float = 0.3  # the cost to reach, over the examples that it is measured on
     orders: int = 2  # of the examples; each batch size is trained on all of them, and the steps are averaged
-    most_steps: int = 1500  # of the largest mini-batches, and `most_examples / B` more of others
-    most_examples: int = 300_000
+    most_steps: int = 1000  # of the largest mini-batches, and `most_examples / B` more of others
+    most_examples: int = 100_000
     measured: int = 4000  # training examples on which the cost is measured on the way
-    stages: int = 16  # points on the way at which the noise scale is measured
-    batches: int = 20  # over which it is averaged there
-    batch: int = 1000  # examples in each
+    window: int = 8  # steps over which what is drawn of the noise scale is averaged
 
 
-SMOKE = Plan((10, 100), (4.0, 8.0), 0.88, orders=1, measured=500, stages=2, batches=2, batch=200)
+SMOKE = Plan((10, 100), (4.0, 8.0), 0.88, orders=1, measured=500)
 
 
 class Curve(NamedTuple):
@@ -83,14 +85,14 @@ class Findings(NamedTuple):
     plan: Plan
     rows: list[Row]  # a row for each batch size
     curve: Curve
-    stages: list[Row]  # on the way of the largest mini-batches
+    steps: list[Row]  # on the way of the largest mini-batches: what each one's gradients say
 
 
 def measure(options: Options) -> Findings:
     examples = running_example.load(options).train
     plan = SMOKE if options.smoke else Plan()
     network = jp.mlp(running_example.SIZES)
-    init_key, order_key, noise_key = jax.random.split(jax.random.key(options.seed), 3)
+    init_key, order_key = jax.random.split(jax.random.key(options.seed))
     start = network.init(init_key)
     sizes = [size for size in plan.sizes if size <= len(examples.labels)]
     rows = []
@@ -99,8 +101,8 @@ def measure(options: Options) -> Findings:
             rows.append(row)
             rate = running_example.best_rate(row["rate"], plan.rates)
             report(f"mini-batches of {row['batch_size']:,}: {row['steps']:,.0f} steps at {rate}")
-    stages = noise_along(network, start, examples, plan, rows[-1], order_key, noise_key)
-    return Findings(plan, rows, fit([row["batch_size"] for row in rows], [row["steps"] for row in rows]), stages)
+    steps = noise_along(network, start, examples, plan, rows[-1], order_key)
+    return Findings(plan, rows, fit([row["batch_size"] for row in rows], [row["steps"] for row in rows]), steps)
 
 
 def order_of(plan: Plan, key: PRNGKeyArray, n: int, size: int) -> Int[np.ndarray, "orders steps B"]:
@@ -177,42 +179,35 @@ def fit(sizes: Sequence[int], steps: Sequence[float]) -> Curve:
 
 
 def noise_along(
-    network: jp.Network,
-    start: Params,
-    examples: jp.Examples,
-    plan: Plan,
-    row: Row,
-    order_key: PRNGKeyArray,
-    noise_key: PRNGKeyArray,
+    network: jp.Network, start: Params, examples: jp.Examples, plan: Plan, row: Row, key: PRNGKeyArray
 ) -> list[Row]:
-    """The noise scale at evenly spaced steps on the way of one batch size, at its best rate, to the target."""
-    size = row["batch_size"]
-    key = jax.random.split(order_key, plan.orders)[0]
-    steps = [int(step) for step in np.linspace(0, row["steps"], plan.stages, endpoint=False)]
-    way = running_example.snapshots(network, start, examples, steps, key=key, rate=row["rate"], batch_size=size)
-    rows = running_example.mini_batches(noise_key, len(examples.labels), plan.batches, plan.batch)
+    """For every step of one batch size, at its best rate, to the target: cost, tr(Σ) and |g|², unbiased estimates."""
+    order = order_of(plan, key, len(examples.labels), row["batch_size"])[0, : round(row["steps"])]
     shown = jp.with_norms(network, jp.squared_error)
 
     @jax.jit
-    def noise(params: Params, rows: Any, examples: jp.Examples) -> tuple[Array, Array, Array]:
-        def one(rows: Any) -> tuple[Array, Array, Array]:
+    def walk(params: Params, order: Any, examples: jp.Examples) -> Any:
+        def step(params: Params, rows: Any) -> tuple[Params, tuple[Array, jp.Noise]]:
             (cost, grads), norms = shown(params, jp.as_batch(*running_example.select(examples, rows)))
-            found = jp.noise_scale(norms.whole, grads)
-            return cost, found.trace, found.gradient_squared
+            return jax.tree.map(lambda p, g: p - row["rate"] * g, params, grads), (
+                cost,
+                jp.noise_scale(norms.whole, grads),
+            )
 
-        return jax.tree.map(partial(jnp.mean, axis=0), jax.lax.map(one, rows))
+        return jax.lax.scan(step, params, order)[1]
 
-    found = []
-    for step, params in zip(steps, way, strict=True):
-        cost, trace, squared = map(float, noise(params, rows, examples))
-        scale = trace / squared if squared > 0 else float("inf")
-        found.append({"step": step, "cost": cost, "trace": trace, "gradient_squared": squared, "noise_scale": scale})
-    return found
+    costs, noise = jax.tree.map(np.asarray, walk(start, order, examples))
+    each = zip(costs, noise.trace, noise.gradient_squared, strict=True)
+    return [
+        {"step": i, "cost": float(cost), "trace": float(trace), "gradient_squared": float(squared)}
+        for i, (cost, trace, squared) in enumerate(each)
+    ]
 
 
-def predicted(found: Findings) -> float:
-    """The critical batch size by the noise scale: its mean over the steps."""
-    return float(np.mean([stage["noise_scale"] for stage in found.stages]))
+def noise_scale_over(steps: Sequence[Row]) -> float:
+    """tr(Σ) / |g|², each added up over these steps; infinite where noise hides the gradient."""
+    trace, squared = (sum(step[name] for step in steps) for name in ("trace", "gradient_squared"))
+    return trace / squared if squared > 0 else float("inf")
 
 
 def factor(a: float, b: float) -> float:
@@ -234,20 +229,20 @@ def claims(found: Findings) -> list[Claim]:
         ),
         Claim(
             "L17",
-            f"the batch size at which steps and examples trade evenly, {found.curve.critical:,.0f}, and the mean noise "
-            f"scale on the way, {predicted(found):,.0f}: how many times as large one is as the other",
-            factor(found.curve.critical, predicted(found)),
+            f"the batch size at which steps and examples trade evenly, {found.curve.critical:,.1f}, and the noise "
+            f"scale over the way, {noise_scale_over(found.steps):,.1f}: how many times as large one is as the other",
+            factor(found.curve.critical, noise_scale_over(found.steps)),
             "at most",
             3.0,
-            because="the theory takes the best rate at every step and a curvature that is alike in all directions",
+            because="the theory is of a curvature that is alike in all directions, and of the best rate at every step",
         ),
     ]
 
 
 def tables(found: Findings) -> dict[str, list[Row]]:
     steps = [{**row, "steps_by_curve": found.curve.steps(row["batch_size"])} for row in found.rows]
-    curve = {**found.curve._asdict(), "critical": found.curve.critical, "mean_noise_scale": predicted(found)}
-    return {"batch_size_pays": steps, "curve": [curve], "noise_scale": found.stages}
+    curve = {**found.curve._asdict(), "critical": found.curve.critical, "noise_scale": noise_scale_over(found.steps)}
+    return {"batch_size_pays": steps, "curve": [curve], "noise_scale": found.steps}
 
 
 @styled
@@ -262,7 +257,7 @@ def figures(found: Findings) -> dict[str, Figure]:
 
 def draw_trade(axes: Axes, found: Findings) -> None:
     """Steps against examples, as measured and by the curve."""
-    shown = [*(row["batch_size"] for row in found.rows), found.curve.critical, predicted(found)]
+    shown = [*(row["batch_size"] for row in found.rows), found.curve.critical, noise_scale_over(found.steps)]
     B = np.geomspace(min(shown), max(shown), 200)
     S = found.curve.steps(B)
     axes.plot(S, B * S, color=BLUE, label="the fitted curve")
@@ -272,10 +267,10 @@ def draw_trade(axes: Axes, found: Findings) -> None:
         axes.annotate(f"{row['batch_size']:,}", point, (7, 4), textcoords="offset points", color=BLUE)
     for size, colour, marker, name in (
         (found.curve.critical, VERMILION, "s", "trade evenly"),
-        (predicted(found), GREEN, "^", "mean noise scale"),
+        (noise_scale_over(found.steps), GREEN, "^", "noise scale"),
     ):
         S = found.curve.steps(size)
-        axes.plot(S, size * S, marker, color=colour, markersize=9, label=f"{name}: batches of {size:,.0f}")
+        axes.plot(S, size * S, marker, color=colour, markersize=9, label=f"{name}: batches of {size:,.1f}")
     axes.set(xscale="log", yscale="log", xlabel=f"steps to a cost of {found.plan.target:g}")
     axes.set(ylabel="examples seen till then", title="Dots: measured at each batch size")
     label_log(axes.xaxis)
@@ -283,40 +278,50 @@ def draw_trade(axes: Axes, found: Findings) -> None:
     axes.legend(loc="upper right")
 
 
+def windows(found: Findings) -> list[Row]:
+    """The noise scale over a few steps each, where it is finite."""
+    width = found.plan.window
+    parts = [found.steps[i : i + width] for i in range(0, len(found.steps), width)]
+    scales = [(part[0]["step"] + (len(part) - 1) / 2, noise_scale_over(part)) for part in parts]
+    return [{"step": step, "noise_scale": scale} for step, scale in scales if np.isfinite(scale)]
+
+
 def draw_noise(axes: Axes, found: Findings) -> None:
     """The noise scale along the way."""
-    axes.plot([s["step"] for s in found.stages], [s["noise_scale"] for s in found.stages], "o-", color=GREEN)
-    axes.axhline(predicted(found), color=GREEN, linestyle=":")
+    shown = windows(found)
+    axes.plot([w["step"] for w in shown], [w["noise_scale"] for w in shown], "o-", color=GREEN, markersize=4)
+    axes.axhline(noise_scale_over(found.steps), color=GREEN, linestyle=":")
     axes.axhline(found.curve.critical, color=VERMILION, linestyle="--")
-    axes.set(
-        yscale="log", xlabel=f"steps, mini-batches of {found.rows[-1]['batch_size']:,}", ylabel="noise scale, examples"
-    )
-    axes.set(title="Dotted: its mean. Dashed: the even trade")
+    axes.set(yscale="log", xlabel=f"step, mini-batches of {found.rows[-1]['batch_size']:,}")
+    axes.set(ylabel=f"noise scale, examples, over {found.plan.window} steps")
+    axes.set(title="Dotted: over the way. Dashed: the even trade")
     label_log(axes.yaxis)
 
 
 def title(found: Findings) -> str:
     return (
         f"Steps and examples trade evenly at mini-batches of {found.curve.critical:,.0f}; the gradients' noise says "
-        f"{predicted(found):,.0f}"
+        f"{noise_scale_over(found.steps):,.0f}"
     )
 
 
 def finding(found: Findings) -> str:
-    first, last = found.stages[0]["noise_scale"], found.stages[-1]["noise_scale"]
+    whole, last = noise_scale_over(found.steps), noise_scale_over(found.steps[-found.plan.window :])
     fewest, most = found.rows[0], found.rows[-1]
     return (
         f"To a cost of {found.plan.target:g}, mini-batches of {fewest['batch_size']} take {fewest['steps']:,.0f} steps "
         f"and {fewest['examples']:,.0f} examples, those of {most['batch_size']:,} take {most['steps']:,.0f} and "
-        f"{most['examples']:,.0f}. By the curve, steps and examples trade evenly at {found.curve.critical:,.0f}. The "
-        f"noise scale is {first:,.0f} at the start and {last:,.0f} near the end, {predicted(found):,.0f} in the mean."
+        f"{most['examples']:,.0f}. By the curve, steps and examples trade evenly at {found.curve.critical:,.1f}. The "
+        f"noise scale over the way is {whole:,.1f}, and over its last {found.plan.window} steps "
+        f"{last:,.0f}."
     )
 
 
 LOOK_AT = {
     "batch_size_pays": "On the left the curve comes down steeply from few steps to few examples, and bends where both "
-    "are twice their least. On the right, from how many examples on the gradient is better than its noise, along the "
-    "way.",
+    "are twice their least. On the right, how many examples it takes on the way until the gradient is as long as its "
+    "noise: few at the first steps, thousands on the plateau, where a window without a dot has no gradient that shows, "
+    "and more and more towards the end.",
 }
 EXPERIMENT = Experiment("batch_size_pays", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 

@@ -43,7 +43,7 @@ from lab.figures import BLUE, GREEN, VERMILION, label_log, new_figure, styled
 
 DELTA = 1e-5
 # The learning rate for each noise multiplier σ; 0 is without noise, and not private. More noise takes a smaller one. At
-# 2 and 5 a few were tried on 10,000 training digits, held out, and these were the best; the others follow their example.
+# 2 and 5 a few were tried on 10,000 training digits, held out, and these were the best; the others follow them.
 RATES = {8.0: 2.0, 4.3: 4.0, 2.05: 8.0, 0.97: 8.0, 0.0: 8.0}
 LEFT_OUT = 50  # examples, each left out of a batch once
 Row = dict[str, Any]

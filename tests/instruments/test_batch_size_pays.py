@@ -34,10 +34,15 @@ def test_a_smoke_run_measures_every_batch_size_and_writes_what_it_found(smoke):
     assert [row["batch_size"] for row in found.rows] == list(script.SMOKE.sizes)
     for row in found.rows:
         assert row["examples"] == row["batch_size"] * row["steps"]
-    costs = [stage["cost"] for stage in found.stages]
-    assert costs == sorted(costs, reverse=True), "the way leads down"
-    # At the start all examples agree; on the plateau, where every output is nearly 0, they no longer do.
-    assert found.stages[-1]["noise_scale"] > 10 * found.stages[0]["noise_scale"]
+    # At the start all examples agree; on the plateau, where every output is near 0.1, they no longer do.
+    assert found.steps[0]["cost"] > 2 > found.steps[-1]["cost"]
+    assert script.noise_scale_over(found.steps[-40:]) > 10 * script.noise_scale_over(found.steps[:5])
+
+
+def test_the_noise_scale_of_a_way_is_the_quotient_of_the_sums():
+    steps = [{"trace": 6.0, "gradient_squared": 2.0}, {"trace": 4.0, "gradient_squared": -0.5}]
+    assert script.noise_scale_over(steps) == pytest.approx(10 / 1.5)
+    assert script.noise_scale_over(steps[1:]) == np.inf
 
 
 def test_the_curve_is_found_from_steps_that_lie_on_it():
@@ -77,7 +82,7 @@ GOOD = script.Findings(
     script.Plan(),
     rows=[{"batch_size": size, "steps": 1.2 * CURVE.steps(size)} for size in (10, 100)],
     curve=CURVE,
-    stages=[{"noise_scale": 100.0}, {"noise_scale": 300.0}],
+    steps=[{"trace": 300.0, "gradient_squared": 1.0}, {"trace": 100.0, "gradient_squared": 1.0}],
 )
 
 
@@ -85,9 +90,9 @@ GOOD = script.Findings(
     ("broken", "number"),
     [
         ({"rows": [*GOOD.rows, {"batch_size": 1000, "steps": CURVE.steps(1000) / 1.6}]}, 0),
-        ({"stages": [{"noise_scale": 1300.0}]}, 1),
-        ({"stages": [{"noise_scale": 130.0}]}, 1),
-        ({"stages": [{"noise_scale": np.inf}]}, 1),
+        ({"steps": [{"trace": 1300.0, "gradient_squared": 1.0}]}, 1),
+        ({"steps": [{"trace": 130.0, "gradient_squared": 1.0}]}, 1),
+        ({"steps": [{"trace": 1.0, "gradient_squared": 0.0}]}, 1),
     ],
 )
 def test_each_claim_comes_out_false_when_what_it_measures_is_broken(broken, number):
