@@ -264,14 +264,21 @@ def draw_trade(axes: Axes, found: Findings) -> None:
     axes.plot([row["steps"] for row in found.rows], [row["examples"] for row in found.rows], "o", color=BLUE)
     for row in found.rows:
         point = (row["steps"], row["examples"])
-        axes.annotate(f"{row['batch_size']:,}", point, (7, 4), textcoords="offset points", color=BLUE)
+        axes.annotate(
+            f"{row['batch_size']:,}", point, (-8, -3), textcoords="offset points", color=BLUE, ha="right", va="center"
+        )
     for size, colour, marker, name in (
         (found.curve.critical, VERMILION, "s", "trade evenly"),
         (noise_scale_over(found.steps), GREEN, "^", "noise scale"),
     ):
         S = found.curve.steps(size)
         axes.plot(S, size * S, marker, color=colour, markersize=9, label=f"{name}: batches of {size:,.1f}")
-    axes.set(xscale="log", yscale="log", xlabel=f"steps to a cost of {found.plan.target:g}")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=(0.5 * found.curve.least_steps, None),
+        xlabel=f"steps to a cost of {found.plan.target:g}",
+    )
     axes.set(ylabel="examples seen till then", title="Dots: measured at each batch size")
     label_log(axes.xaxis)
     label_log(axes.yaxis)
@@ -320,8 +327,8 @@ def finding(found: Findings) -> str:
 LOOK_AT = {
     "batch_size_pays": "On the left the curve comes down steeply from few steps to few examples, and bends where both "
     "are twice their least. On the right, how many examples it takes on the way until the gradient is as long as its "
-    "noise: few at the first steps, thousands on the plateau, where a window without a dot has no gradient that shows, "
-    "and more and more towards the end.",
+    "noise: few at the first steps, by far the most on the plateau behind them (no dot is where noise hides it), and "
+    "more again towards the end.",
 }
 EXPERIMENT = Experiment("batch_size_pays", measure, claims, tables, figures, finding, LOOK_AT, dtype="float32")
 

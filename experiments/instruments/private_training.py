@@ -294,7 +294,8 @@ def figures(found: Findings) -> dict[str, Figure]:
     axes.plot(epsilons, [100 * row["accuracy"] for row in private], "o-", color=BLUE, label="here: 784-64-10, tanh")
     for row in private:
         point = (row["epsilon"], 100 * row["accuracy"])
-        axes.annotate(f"σ = {row['noise_multiplier']:g}", point, (4, -15), textcoords="offset points", color=BLUE)
+        label = f"σ = {row['noise_multiplier']:g}"
+        axes.annotate(label, point, (-6, 7), textcoords="offset points", color=BLUE, ha="right")
     if found.dataset == "mnist":
         looks = {"CNN, TensorFlow Privacy": ("s", VERMILION), "CNN, Tramèr and Boneh": ("^", GREEN)}
         for what in dict.fromkeys(p.what for p in PUBLISHED):
@@ -303,15 +304,19 @@ def figures(found: Findings) -> dict[str, Figure]:
             axes.plot(*zip(*points, strict=True), marker, color=colour, label=f"published: {what}")
     axes.set(xscale="log", xlabel=f"epsilon at delta = {DELTA:g}: less is more private", ylabel="test accuracy, %")
     axes.set_title(title(found))
+    axes.set_xlim(0.6 * min(epsilons), None)
     label_log(axes.xaxis)
     axes.legend(loc="lower right", fontsize=9.5)
     return {"private_training": figure}
 
 
 def title(found: Findings) -> str:
-    strict, free = found.rows[0], found.rows[-1]
-    lost = 100 * (free["accuracy"] - strict["accuracy"])
-    return f"At epsilon {strict['epsilon']:.2g} privacy costs {lost:.1f} points of accuracy"
+    free = found.rows[-1]["accuracy"]
+    costs = [
+        f"{100 * (free - row['accuracy']):.1f} at epsilon {row['epsilon']:.2g}"
+        for row in (nearest(found.rows, 3.0), found.rows[0])
+    ]
+    return f"Points of accuracy that privacy costs: {' and '.join(costs)}"
 
 
 def finding(found: Findings) -> str:
