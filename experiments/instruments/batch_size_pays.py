@@ -264,9 +264,9 @@ def draw_trade(axes: Axes, found: Findings) -> None:
     axes.plot([row["steps"] for row in found.rows], [row["examples"] for row in found.rows], "o", color=BLUE)
     for row in found.rows:
         point = (row["steps"], row["examples"])
-        axes.annotate(
-            f"{row['batch_size']:,}", point, (-8, -3), textcoords="offset points", color=BLUE, ha="right", va="center"
-        )
+        away = 7 if row["steps"] > found.curve.steps(row["batch_size"]) else -15  # from the curve, points
+        text = f"{row['batch_size']:,}"
+        axes.annotate(text, point, (0, away), textcoords="offset points", color=BLUE, ha="center")
     for size, colour, marker, name in (
         (found.curve.critical, VERMILION, "s", "trade evenly"),
         (noise_scale_over(found.steps), GREEN, "^", "noise scale"),
