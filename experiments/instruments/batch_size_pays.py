@@ -264,9 +264,10 @@ def draw_trade(axes: Axes, found: Findings) -> None:
     axes.plot([row["steps"] for row in found.rows], [row["examples"] for row in found.rows], "o", color=BLUE)
     for row in found.rows:
         point = (row["steps"], row["examples"])
-        away = 7 if row["steps"] > found.curve.steps(row["batch_size"]) else -15  # from the curve, points
+        above = row["steps"] > found.curve.steps(row["batch_size"])
+        away, side = ((7, 3), "left") if above else ((0, -15), "center")  # points; away from the curve
         text = f"{row['batch_size']:,}"
-        axes.annotate(text, point, (0, away), textcoords="offset points", color=BLUE, ha="center")
+        axes.annotate(text, point, away, textcoords="offset points", color=BLUE, ha=side)
     for size, colour, marker, name in (
         (found.curve.critical, VERMILION, "s", "trade evenly"),
         (noise_scale_over(found.steps), GREEN, "^", "noise scale"),

@@ -295,7 +295,7 @@ def figures(found: Findings) -> dict[str, Figure]:
     for row in private:
         point = (row["epsilon"], 100 * row["accuracy"])
         label = f"σ = {row['noise_multiplier']:g}"
-        axes.annotate(label, point, (-6, 7), textcoords="offset points", color=BLUE, ha="right")
+        axes.annotate(label, point, (4, -17), textcoords="offset points", color=BLUE)
     if found.dataset == "mnist":
         looks = {"CNN, TensorFlow Privacy": ("s", VERMILION), "CNN, Tramèr and Boneh": ("^", GREEN)}
         for what in dict.fromkeys(p.what for p in PUBLISHED):
@@ -304,7 +304,7 @@ def figures(found: Findings) -> dict[str, Figure]:
             axes.plot(*zip(*points, strict=True), marker, color=colour, label=f"published: {what}")
     axes.set(xscale="log", xlabel=f"epsilon at delta = {DELTA:g}: less is more private", ylabel="test accuracy, %")
     axes.set_title(title(found))
-    axes.set_xlim(0.6 * min(epsilons), None)
+    axes.margins(0.1)  # for the labels of the points
     label_log(axes.xaxis)
     axes.legend(loc="lower right", fontsize=9.5)
     return {"private_training": figure}
