@@ -197,8 +197,8 @@ that would lower it. A **request** is what one neuron by itself wishes of an act
 The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which, in about four
 minutes; [benchmarking/](benchmarking/) measures speed, beside other programs too; [instruments/](instruments/) shows
 what the gradients of single examples are good for; [notebooks/](notebooks/) are three to read, change and run;
-[lab/](lab/) holds what all scripts share. The scripts of this page are in [lesson/](lesson/), and those beside this page
-(`train.py`, `compare_gradients.py` and others) are the ones to begin with.
+[lab/](lab/) holds what all scripts share. The scripts of this page are in [lesson/](lesson/), and those beside this
+page (`train.py`, `compare_gradients.py` and others) are the ones to begin with.
 
 `uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
 in about ten minutes on two CPU cores.
