@@ -59,7 +59,7 @@ class DeskOptions:
     verify: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """Instead of building a page: derive every number of a receipt again, with both gradients."""
     open: bool = True
-    """Only say where the page is."""
+    """Open the page in the browser. With --no-open, only say where it is."""
     archives: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder with the four original .gz files of the dataset, instead of a download. Also: JAXPROP_ARCHIVES."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
@@ -188,7 +188,7 @@ def main(options: DeskOptions) -> int:
         first_line(options.device, "float64")
         return verify(options.verify)
     run_file = None if options.params is None else folders.parameters_of(options.params)
-    # Half precision is computed with as float32.
+    # Parameters in half precision are computed with in float32.
     dtype = "float64" if run_file is not None and describe_params(run_file)["dtype"] == "float64" else "float32"
     first_line(options.device, dtype)
     # A run under JAX_ENABLE_X64=1 left float64, and reading that must not need the variable again.

@@ -1,6 +1,6 @@
 """Long sequences: what of the gradient comes back through many steps, predicted and measured, in an RNN and an LSTM.
 
-A recurrent network reads a picture row by row, 28 numbers at a time, and then D blank rows. Only then it is asked for
+A recurrent network reads a picture row by row, 28 numbers at a time, and then D blank rows. Only then is it asked for
 the digit, so the gradient has D steps to go before it meets the first row with ink. Each step multiplies it by a
 Jacobian. Where the state is at rest, which blank rows lead to, that is, with o, i and f for the gates there,
 

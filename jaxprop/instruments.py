@@ -57,8 +57,8 @@ class Health(NamedTuple):
 
     gradient_norm: Float[Array, " layers"]  # of the mean gradient
     update_ratio: Float[Array, " layers"]  # the norm of the update, relative to that of the parameters
-    shut: Float[Array, " layers"]  # share of a neuron's answers to an example that pass less than 1 % of a gradient
-    dead: Float[Array, " layers"]  # share of the neurons that pass less than 1 % of it for every example of the batch
+    shut: Float[Array, " layers"]  # share of the activations, of all neurons and examples, whose slope is below 1 %
+    dead: Float[Array, " layers"]  # share of the neurons whose slope is below 1 % for every example of the batch
 
 
 SHUT = 0.01  # a slope below this: less than a hundredth of what comes back is passed on
@@ -67,7 +67,7 @@ SHUT = 0.01  # a slope below this: less than a hundredth of what comes back is p
 def with_norms(network: Network, cost: Cost) -> Callable[[Params, Batch], tuple[CostAndGrads, Norms]]:
     """`value_and_grad(params, batch) -> ((cost, grads), norms)`: what `backprop` gives, and each example's norm.
 
-    The norms are those of the examples' own gradients, in B numbers, and B for each layer (Goodfellow, "Efficient
+    The norms are those of the examples' own gradients: B numbers, and B for each layer (Goodfellow, "Efficient
     per-example gradient computations", 2015). Raises `BadInput` as `backprop` does.
     """
     examples = _examples_of(network, cost)
@@ -152,9 +152,9 @@ def with_cosines(network: Network, cost: Cost) -> Callable[[Params, Batch], tupl
 
 
 def noise_scale(norms: Float[Array, " B"], grads: Grads) -> Noise:
-    """The simple noise scale: from how many examples on more of them hardly make a better gradient.
+    """The simple noise scale: the size of a batch beyond which more examples hardly make the gradient better.
 
-    norms: of each example's own gradient, `Norms.whole`. grads: their mean, not clipped.
+    norms: of each example's own gradient, (B,), as in `Norms.whole`. grads: the mean of these gradients, not clipped.
 
     With S the mean of the squared norms and M the squared norm of the mean, over B examples,
 
@@ -164,7 +164,7 @@ def noise_scale(norms: Float[Array, " B"], grads: Grads) -> Noise:
     quotient (McCandlish et al., "An empirical model of large-batch training", 2018). A quotient is not unbiased: for a
     steady number, average trace and gradient_squared over many batches, and divide then.
 
-    Raises `BadInput` on norms of fewer than two examples.
+    Raises `BadInput` on norms of another shape than (B,), and on fewer than two.
     """
     if jnp.ndim(norms) != 1:
         raise BadInput(f"norms have shape {jnp.shape(norms)}: expected (B,), one for each example")

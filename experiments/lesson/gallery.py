@@ -180,13 +180,13 @@ def small_picture(path: Path) -> bytes:
 PAGE = """# The lesson, measured
 
 An introductory lesson on backpropagation, told on handwritten digits, makes twenty statements, L1 to L20. Each section
-below is one script that measures some of them: what the lesson says, what was found, the pictures with what to look
-at, what was claimed and what was measured, and the command. Every number and every picture is of a run on `{dataset}`.
-A claim can come out false, and is marked then; why each bound is where it is stands in the `results.json` of a run.
+that names some of them is one script, which measures them: what the lesson says, what was found, the pictures with what
+to look at, what was claimed and what was measured, and the command. Every number and every picture is of a run on
+`{dataset}`, but for those of the transformer, which draws the small digits of scikit-learn. A claim can come out false, and
+is marked then; why each bound is where it is stands in the `results.json` of a run.
 
-The last two sections go beyond the lesson, to networks of today (the layers are in
-[jaxprop/layers/](../jaxprop/layers/)): what long sequences do to a gradient, and a transformer that draws digits, on
-those of scikit-learn.
+Two sections at the end go beyond the lesson, to networks of today (the layers are in
+[jaxprop/layers/](../jaxprop/layers/)): what long sequences do to a gradient, and that transformer.
 
 Some words are the lesson's own. A **nudge**, or **wish**, is minus a derivative of the cost of one example: the change
 that would lower it. A **request** is what one neuron by itself wishes of an activation in the layer before. The
@@ -194,11 +194,12 @@ that would lower it. A **request** is what one neuron by itself wishes of an act
 `W1`, `b1` are the weights and biases of hidden layer 1, `W2`, `b2` of hidden layer 2, `W3`, `b3` of the outputs;
 `W1[3, 406]` leads to neuron 3 from pixel 406, both counted from 0.
 
-The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which, in about four
-minutes; [benchmarking/](benchmarking/) measures speed, beside other programs too; [instruments/](instruments/) shows
-what the gradients of single examples are good for; [notebooks/](notebooks/) are three to read, change and run;
-[lab/](lab/) holds what all scripts share. The scripts of this page are in [lesson/](lesson/), and those beside this
-page (`train.py`, `compare_gradients.py` and others) are the ones to begin with.
+The other folders: [proof/](proof/) plants mistakes in the gradients and shows which check finds which, in about a
+quarter of an hour; [benchmarking/](benchmarking/) measures speed, beside other programs too;
+[instruments/](instruments/) shows what the gradients of single examples are good for; [notebooks/](notebooks/) holds
+three notebooks to read, change and run; [lab/](lab/) holds what all scripts share. The scripts of the lesson are in
+[lesson/](lesson/), and those beside this page (`train.py`, `compare_gradients.py` and others) are the ones to begin
+with.
 
 `uv run experiments/lesson/gallery.py` makes this page from the newest runs, and with `--run` it makes the runs first,
 in about ten minutes on two CPU cores.
@@ -211,7 +212,7 @@ One page, offline: save [gallery/desk.html](gallery/desk.html) and open it in a 
 own. Draw a digit, and walk through the lesson in eight steps with true numbers: forward, the cost, three ways to lower
 it, back through the layers, any of the 13,002 derivatives beside the finite difference that measures it, the average
 over a mini-batch, training, and two ways down the hill. The line at the bottom compares the page with both gradients of
-jaxprop as it opens. A receipt that it saves is derived again by `--verify`.
+jaxprop as it opens. The page can save a receipt with every number of one example, and `--verify` derives them again.
 
 ```
 uv run experiments/desk.py

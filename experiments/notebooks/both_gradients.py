@@ -57,8 +57,8 @@ print("derivative of the cost by the first bias of the last layer:")
 print(f"{by_jax[4].b[0]:.6f} and {by_hand[4].b[0]:.6f}")
 
 # %% [markdown]
-# One array of the gradient is a picture: the weights from all pixels to one neuron. Dark is where a brighter pixel's
-# weight should grow most, or shrink most.
+# One part of the gradient makes a picture: the derivatives by the weights from all pixels to one neuron. The darker,
+# the larger; the two colours are the two signs.
 
 # %%
 figure, places = plt.subplots(1, 2, figsize=(6, 3))

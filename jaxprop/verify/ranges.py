@@ -1,8 +1,8 @@
 """Tokens that a network does not know, and labels of classes that it does not have.
 
-JAX takes the nearest row for a token that is in no row of a table, and no class for a label that is none: the numbers
-that come out are finite, and wrong. So they are looked at where data come in. Which ones are right, the first layer and
-the last one know.
+JAX takes the nearest row of a table for a token that has none, and no class at all for a label that is none: the
+numbers that come out are finite, and wrong. So both are looked at where data come in. The first layer knows how many
+tokens there are, and the outputs how many labels.
 """
 
 from typing import Any
@@ -19,8 +19,8 @@ def check_ranges(function: Any, batch: Any) -> None:
 
     function: made for a network and a cost, as by `jaxprop.backprop`, compiled or not, or a step or an epoch of that.
         Of any other function nothing is known here, so its batch is not looked at.
-    batch: a pair `(inputs, targets)`. Integers are looked at in host memory; of what are no integers, shapes and types
-        are for the function itself to refuse.
+    batch: a pair `(inputs, targets)`, any shapes. Integers are looked at in host memory. Anything else is left to the
+        function itself, which refuses wrong shapes and types.
     """
     known = made_for(function)
     if known is None or not isinstance(batch, tuple | list) or len(batch) != 2:

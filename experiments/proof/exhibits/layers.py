@@ -17,8 +17,7 @@ from jaxprop.structured import OuterSum
 from proof.exhibits.frame import GITHUB, Exhibit
 
 Backward = Callable[[Any, Any, Any], tuple[Any, Any]]  # of a layer: (params, residuals, dy) -> (dparams, dx)
-# Of the suite's points for the network: what is not there for one network is left out. One size, so that all points of
-# an exhibit are compiled once.
+# Names of points of the suite; a network has those that fit it. All are of one size, so that an exhibit is compiled once.
 POINTS = ("batch of 7", "zeros", "window ties", "each token twice")
 
 
@@ -56,7 +55,7 @@ def in_network(
 
 
 def with_dx(layer: Layer, change: Callable[[Any, Any, Any, Any], Any]) -> Backward:
-    """Right by the parameters. change: `(params, residuals, dy, dx) -> dx`."""
+    """The derivatives by the parameters are right. change: `(params, residuals, dy, dx) -> dx`."""
 
     def backward(params: Any, residuals: Any, dy: Any) -> tuple[Any, Any]:
         dparams, dx = layer.backward(params, residuals, dy)
@@ -66,7 +65,7 @@ def with_dx(layer: Layer, change: Callable[[Any, Any, Any, Any], Any]) -> Backwa
 
 
 def with_dparams(layer: Layer, change: Callable[[Any, Any, Any, Any], Any]) -> Backward:
-    """Right by the input. change: `(params, residuals, dy, dparams) -> dparams`."""
+    """The derivative by the input is right. change: `(params, residuals, dy, dparams) -> dparams`."""
 
     def backward(params: Any, residuals: Any, dy: Any) -> tuple[Any, Any]:
         dparams, dx = layer.backward(params, residuals, dy)
