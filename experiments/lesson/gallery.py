@@ -182,8 +182,8 @@ PAGE = """# The lesson, measured
 An introductory lesson on backpropagation, told on handwritten digits, makes twenty statements, L1 to L20. Each section
 that names some of them is one script, which measures them: what the lesson says, what was found, the pictures with what
 to look at, what was claimed and what was measured, and the command. Every number and every picture is of a run on
-`{dataset}`, but for those of the transformer, which draws the small digits of scikit-learn. A claim can come out false, and
-is marked then; why each bound is where it is stands in the `results.json` of a run.
+`{dataset}`, but for those of the transformer, which draws the small digits of scikit-learn. A claim can come out false,
+and is marked then; why each bound is where it is stands in the `results.json` of a run.
 
 Two sections at the end go beyond the lesson, to networks of today (the layers are in
 [jaxprop/layers/](../jaxprop/layers/)): what long sequences do to a gradient, and that transformer.

@@ -17,7 +17,7 @@ from jaxprop.structured import OuterSum
 from proof.exhibits.frame import GITHUB, Exhibit
 
 Backward = Callable[[Any, Any, Any], tuple[Any, Any]]  # of a layer: (params, residuals, dy) -> (dparams, dx)
-# Names of points of the suite; a network has those that fit it. All are of one size, so that an exhibit is compiled once.
+# Points of the suite; a network has those of them that fit it. All are of one size, so that an exhibit compiles once.
 POINTS = ("batch of 7", "zeros", "window ties", "each token twice")
 
 
