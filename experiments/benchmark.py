@@ -9,9 +9,10 @@ All that is compared takes turns within a round, in one process, with as many th
 is the median over the rounds. Peak memory and compilation are those of a process for each peer. The BLAS reference is
 what the two matrix products of the first layer alone take, with the gather of the uint8 rows: see `blas_reference`.
 
-It also measures the time and the temporary memory of one gradient, by hand and by autodiff, the throughput of many
-networks trained at once, what an epoch costs against width, batch size, depth and examples, how long `train.py` takes
-from the start of its process to 93 % test accuracy, and how long ten epochs of LeNet-5 take, beside PyTorch.
+It also measures the time and the temporary memory of one gradient, by hand and by autodiff, and of norms, clipping and
+second moments of the examples' gradients, the throughput of many networks trained at once, what an epoch costs against
+width, batch size, depth and examples, how long `train.py` takes from the start of its process to 93 % test accuracy,
+and how long ten epochs of LeNet-5 take, beside PyTorch.
 """
 
 from lab.signals import listen

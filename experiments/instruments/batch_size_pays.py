@@ -8,8 +8,8 @@ it takes to reach a cost:
     (S / Smin - 1) (E / Emin - 1) = 1        or, the same,        S = Smin + Emin / B
 
 At the critical batch size Emin / Smin both are twice their least: below it, examples are saved and steps paid; above
-it, steps are saved and examples paid. All batch sizes start from the same network here, each with the learning rate of
-some that reaches the cost first, and the curve is laid through what was measured.
+it, steps are saved and examples paid. All batch sizes start from the same network here, each with the one of several
+learning rates that reaches the cost first, and the curve is laid through what was measured.
 
 The same paper predicts the critical size from gradients alone. L17's error of a mini-batch's gradient (see
 `mini_batches.py`) is as long as the true gradient g itself at B = tr(Σ) / |g|², the noise scale. It is different at

@@ -101,8 +101,8 @@ def test_every_link_of_the_page_leads_somewhere(place):
     leave_run(place / "runs", "sky", "20260102T000000Z", {"statement": "L2"})
     assert make(place) == 0
     links = re.findall(r"\]\((?!http)([^)]+)\)", page(place))
-    assert {"proof/", "benchmarking/", "lab/", "lesson/"} <= set(links)
-    assert all((Path(gallery.__file__).parent.parent / link).is_dir() for link in links)
+    assert {"proof/", "benchmarking/", "lab/", "lesson/", "gallery/desk.html"} <= set(links)
+    assert all((Path(gallery.__file__).parent.parent / link).exists() for link in links)
     pictures = re.findall(r'src="([^"]+)"', page(place))
     assert pictures == ["gallery/sea-waves.png"]
     assert all((place / "experiments" / picture).is_file() for picture in pictures)
@@ -117,7 +117,7 @@ def test_a_script_beyond_the_lesson_lies_beside_the_page_and_has_its_section_at_
     assert make(place) == 2  # no run of it yet
     leave_run(place / "runs", "draw_digits", "20260102T000000Z", {"statement": "drawing"}, dataset="digits")
     assert make(place) == 0
-    assert list(sections(place)) == ["L1", "L1, L2", "A sea that draws", "The runs"]
+    assert list(sections(place)) == ["The desk", "L1", "L1, L2", "A sea that draws", "The runs"]
     section = sections(place)["A sea that draws"]
     assert section.startswith("A sea that draws\n\nThe water is")
     assert 'alt="waves: A sea that draws"' in section
