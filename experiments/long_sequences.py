@@ -372,7 +372,7 @@ def finding(found: Findings) -> str:
 LOOK_AT = {
     "gradient": "Dotted lines are predicted, and end where the ink begins. On this scale a straight line is a constant "
     "factor a step. A gain of 1 is no straight line: its gradient falls as a power of the steps. An LSTM whose forget "
-    "gate is open is at no rest, so it has no dotted line.",
+    "gate is open does not come to rest, so it has no dotted line.",
     "accuracy": "On the left all learn. With many blank rows those whose gradient vanished only guess. A gradient that "
     "comes back is needed, and is not enough: of the others, which ones learn in so few steps depends on the seed.",
 }

@@ -63,12 +63,14 @@ def test_a_rate_that_is_far_too_large_is_diagnosed():
     assert (found.step, found.quantity, found.layer_name) == (2, "activation", "dense(10)")
 
 
+@pytest.mark.slow  # tests/run/test_ensembles.py has other networks
 def test_four_train_together_each_at_its_own_rate():
     states = jp.init_ensemble(network, optimizer, jax.random.split(key, 4), jnp.array([1e-4, 0.03, 0.1, 0.3]))
     *_, (_, metrics) = fit(jax.jit(jp.make_ensemble_epoch(step)), states, train)
     assert (np.diff(metrics.costs.mean(axis=1)) < 0).all(), "the larger of these rates, the lower the cost"
 
 
+@pytest.mark.slow  # tests/run/test_placement.py has other networks
 def test_four_devices_end_where_one_ends():
     subprocess.run([sys.executable, __file__], env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"}, check=True)
 

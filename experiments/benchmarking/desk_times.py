@@ -6,6 +6,11 @@ Needs chromium. Each thing is done many times, in turns with the others; printed
 largest time. The least is what the browser takes when nothing else is at work on the core.
 """
 
+from lab.signals import listen
+
+if __name__ == "__main__":
+    listen()  # before the imports that take seconds
+
 import shutil
 import sys
 from dataclasses import dataclass

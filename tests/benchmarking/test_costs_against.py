@@ -15,6 +15,7 @@ LABELS = RNG.integers(0, 10, 300, np.int32)
 WORK = Work(IMAGES, LABELS, draw_start((784, 16, 16, 10), seed=0))
 
 
+@pytest.mark.slow
 def test_the_memory_for_the_data_is_that_of_uint8():
     """784 bytes a picture, 4 for its label and 4 for its place in the order; nothing that is needed beside grows."""
     rows = costs_against.against_examples(WORK, "cpu", (300, 3000), repeats=1)

@@ -66,7 +66,9 @@ WITHOUT_SLOPE = {
 }
 
 
-@pytest.mark.parametrize("name", WITHOUT_SLOPE)
+@pytest.mark.parametrize(
+    "name", [name if name == "one_example" else pytest.param(name, marks=pytest.mark.slow) for name in WITHOUT_SLOPE]
+)
 def test_a_slope_that_a_person_forgot_makes_a_script_exit_with_1(name, tmp_path, slope_forgotten):
     code, files = smoke_run(name, tmp_path)
     assert code == 1

@@ -60,7 +60,7 @@ def test_no_right_gradient_of_a_wide_network_is_called_wrong_in_float32(way):
 
 
 def test_a_tolerance_below_rounding_raises_alarms(monkeypatch):
-    monkeypatch.setattr(checking, "compare", partial(compare, tolerance=1e-18))
+    monkeypatch.setattr(checking, "compare_beyond_rounding", partial(compare, tolerance=1e-18))
     row = count_alarms(Architecture((20, 9, 12), "tanh", ("NumPy",), dtype="float64"), draws=3, seed=0)
     assert row["alarms"] == 3
     assert row["worst"] > 1
@@ -82,7 +82,7 @@ def test_the_comparison_is_made_in_the_precision_of_the_architecture(monkeypatch
         seen.append(comparison.dtype)
         return comparison
 
-    monkeypatch.setattr(checking, "compare", noting)
+    monkeypatch.setattr(checking, "compare_beyond_rounding", noting)
     for dtype in ("float64", "float32"):
         count_alarms(Architecture((3, 2), "sigmoid", ("NumPy",), dtype), draws=1, seed=0)
     assert seen == ["float64", "float32"]

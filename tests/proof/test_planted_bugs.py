@@ -40,6 +40,7 @@ def test_a_smoke_run_plants_mistakes_that_there_are():
     assert set(script.SMOKE) < {mistake.name for mistake in MISTAKES}
 
 
+@pytest.mark.slow
 def test_a_smoke_run_keeps_every_claim_and_leaves_tables_and_a_picture(smoke):
     code, folder, _ = smoke
     assert code == 0
@@ -72,11 +73,13 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_every_claim_is_broken_below(smoke):
     *_, found = smoke
     assert len(script.claims(found)) == len(BROKEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", BROKEN)
 def test_a_claim_comes_out_false_when_what_it_measures_is_broken(smoke, number):
     *_, found = smoke
@@ -93,11 +96,13 @@ def smoke_again(monkeypatch, tmp_path):
     return [i for i, claim in enumerate(json.loads(results.read_text())["claims"]) if not claim["holds"]]
 
 
+@pytest.mark.slow
 def test_a_check_that_accepts_everything_is_found_out(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "check", lambda *_: SimpleNamespace(failing_leaves=()))
     assert smoke_again(monkeypatch, tmp_path) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_check_that_rejects_everything_scores_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "check", lambda *_: SimpleNamespace(failing_leaves=("[0].W",)))
     assert smoke_again(monkeypatch, tmp_path) == [1, 2]
@@ -107,7 +112,7 @@ def test_a_comparison_that_allows_no_rounding_is_found_out(tmp_path, monkeypatch
     # The two networks that a smoke run draws give the same bits by both gradients; this one does not.
     network = false_alarms.Architecture((20, 9, 12), "tanh", ("NumPy",), "float64")
     monkeypatch.setattr(script, "draw_architectures", lambda *_: [network])
-    monkeypatch.setattr(checking, "compare", partial(compare, tolerance=1e-18))
+    monkeypatch.setattr(checking, "compare_beyond_rounding", partial(compare, tolerance=1e-18))
     # It calls the right gradient wrong in the smoke run's own network too, so that nothing counts as caught there.
     assert smoke_again(monkeypatch, tmp_path) == [1, 2, 3]
 
