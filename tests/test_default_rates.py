@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pytest
 
 import default_rates as script
 from jaxprop.data.batches import Examples
@@ -19,6 +20,7 @@ def test_every_choice_is_made_once():
     assert (choices[0], first.rate) == (first, default_rate("sgd", "sigmoid", (), 20))
 
 
+@pytest.mark.slow
 def test_a_smoke_run_leaves_a_row_for_each_choice(tmp_path):
     assert run(script.main, Options, ["--smoke", "--out", str(tmp_path)]) == 0
     (table,) = tmp_path.rglob("rates.csv")

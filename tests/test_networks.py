@@ -313,7 +313,10 @@ OF_TODAY = {
 }
 
 
-@pytest.mark.parametrize("name", OF_TODAY)
+# Of LeNet it takes long; tests/test_instruments.py has a smaller network of its layers.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "lenet" else name for name in OF_TODAY]
+)
 def test_the_gradient_by_hand_of_a_network_of_today_is_that_of_autodiff(name):
     network, tolerance = OF_TODAY[name]
     random = np.random.RandomState(0)

@@ -267,8 +267,8 @@ def test_unknown_options_and_values_end_with_exit_code_2(capsys, options):
     assert options[-1] in "".join(capsys.readouterr())
 
 
-# SIGTERM takes the same way, as tests/lab/test_signals.py shows.
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/test_train_signals.py stops a run in each of its parts
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_training_keeps_the_epochs_done_so_far_and_says_how_to_go_on(tmp_path, number):
     command = [sys.executable, SCRIPT, "--epochs", "1000000", "--no-figures", "--out", tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -158,6 +158,7 @@ def test_without_the_first_process_the_others_end_too(start, tmp_path):
     assert "of 2 cannot go on (" in err or "another task died" in err
 
 
+@pytest.mark.slow
 def test_a_process_that_is_told_to_stop_stops_all_in_good_order(start, tmp_path):
     processes = start(2, *SETTING, *LONG, "--out", str(tmp_path), "--devices", "all")
     wait_for_checkpoints(tmp_path, processes, 20)

@@ -108,6 +108,7 @@ def test_a_check_that_rejects_everything_scores_nothing(tmp_path, monkeypatch):
     assert smoke_again(monkeypatch, tmp_path) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_allows_no_rounding_is_found_out(tmp_path, monkeypatch):
     # The two networks that a smoke run draws give the same bits by both gradients; this one does not.
     network = false_alarms.Architecture((20, 9, 12), "tanh", ("NumPy",), "float64")
