@@ -122,7 +122,7 @@ def furthest(evaluate: Evaluate, cases: list[Case]) -> tuple[float, str]:
 
 
 def test_every_number_is_that_of_jax(evaluate, cases):
-    # `Bounds` says where the bound comes from. 6e-16 was measured.
+    # `Bounds` says where the bound comes from.
     assert len(cases) >= 200
     apart, where = furthest(evaluate, cases)
     assert apart <= Bounds().autodiff, where
