@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,6 +22,8 @@ import train
 SETTING = ["--validation", "50", "--gradient", "autodiff", "--hidden", "5", "--no-figures", "--device", "cpu"]
 LONG = ["--epochs", "30", "--steps-per-call", "1", "--checkpoint-every", "0"]  # long enough to be interrupted
 TIMEOUT = 5
+# How a process ends that JAX's runtime ends in its own words: before 0.9.2 by `exit(1)`, since then by `abort`.
+BY_JAX = 1 if jax.__version_info__ < (0, 9, 2) else -signal.SIGABRT
 Start = Callable[..., list[subprocess.Popen]]
 
 
@@ -154,7 +157,7 @@ def test_without_the_first_process_the_others_end_too(start, tmp_path):
     killed = time.monotonic()
     _, (code, _, err) = ended(processes)
     assert time.monotonic() - killed <= 2 * TIMEOUT
-    assert code == 4 or code == -signal.SIGABRT
+    assert code in (4, BY_JAX)
     assert "of 2 cannot go on (" in err or "another task died" in err
 
 
@@ -177,7 +180,7 @@ def test_a_process_that_is_stopped_ends_the_others_where_jax_notices(start, tmp_
     stopped = time.monotonic()
     ((code, _, err),) = ended([processes[1 - who]])
     assert time.monotonic() - stopped <= 2 * TIMEOUT
-    assert code == 4 or code == -signal.SIGABRT
+    assert code in (4, BY_JAX)
     assert "of 2 cannot go on (" in err or "another task died" in err
 
 
