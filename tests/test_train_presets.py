@@ -66,8 +66,8 @@ def test_every_preset_reads_pictures_as_ten_logits(name):
 
 
 def test_rates_follow_from_the_preset_unless_the_cost_is_another():
-    assert usual_rate(TrainOptions(network="cnn")) == (0.1, "sgd, cnn, batches of 100")
-    assert usual_rate(TrainOptions(network="lenet", optimizer="momentum", batch_size=5))[0] == 0.01
+    assert usual_rate(TrainOptions(network="cnn")) == (0.2, "sgd, cnn, batches of 100")
+    assert usual_rate(TrainOptions(network="lenet", optimizer="momentum", batch_size=5))[0] == 0.02
     assert "a network and cost of your own" in usual_rate(TrainOptions(network="cnn", cost="own.py:c"))[1]
 
 

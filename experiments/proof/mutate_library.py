@@ -52,6 +52,7 @@ USERS = 3  # test files that use a module, beside the one that mirrors it
 UNNAMED = {
     "layers": ("tests/layers/test_every_layer.py",),
     "gradients": ("tests/test_networks.py",),
+    "structured": ("tests/layers/test_convolution.py", "tests/test_instruments.py", "tests/layers/test_every_layer.py"),
     "processes": ("tests/test_train_processes.py",),
     "meeting": ("tests/run/test_processes.py", "tests/test_train_processes.py"),
     "pictures": ("tests/data/test_drawings.py",),
