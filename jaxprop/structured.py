@@ -45,6 +45,9 @@ class Structured(Protocol):
         ...
 
 
+SQUARES = 2**14  # numbers that may always be squared at once: they fit in a cache
+
+
 class Outer(NamedTuple):
     """`outer(dz, a)`: the gradient of a dense layer's weights, `dW[..., j, k] = dz[..., j] a[..., k]`.
 
@@ -71,8 +74,26 @@ class Outer(NamedTuple):
         return Outer(self.dz * weights[:, None], self.a).sum_over_examples()
 
     def sum_of_squares(self) -> Float[Array, "out in"]:
-        """The square of a product is the product of the squares: one matrix product of those."""
-        return Outer(self.dz**2, self.a**2).sum_over_examples()
+        """The square of a product is the product of the squares: one matrix product of those.
+
+        Squares are arrays of their own, and those of many examples take more room than anything else in a narrow layer.
+        So there is a product for each block of examples whose squares take twice the room of the result.
+        """
+        examples, out, fan_in = len(self.a), self.dz.shape[-1], self.a.shape[-1]
+        block = max(2 * out * fan_in, SQUARES) // (out + fan_in)
+
+        def of_some(some: Outer) -> Array:
+            return Outer(some.dz**2, some.a**2).sum_over_examples()
+
+        if examples <= block:
+            return of_some(self)
+
+        def add(i: Array, total: Array) -> Array:
+            return total + of_some(Outer(*(lax.dynamic_slice_in_dim(factor, i * block, block) for factor in self)))
+
+        blocks = examples // block
+        rest = Outer(*(factor[blocks * block :] for factor in self))
+        return lax.fori_loop(0, blocks, add, of_some(rest))
 
     def dot(self, direction: Float[Array, "out in"]) -> Float[Array, " B"]:
         """`dz^T D a`: one matrix product for all examples."""
@@ -355,7 +376,7 @@ def weighted_sum(grads: Any, weights: Float[Array, " B"]) -> Any:
 
     def leaf(g: Any) -> Array:
         if not is_structured(g):
-            return jnp.tensordot(weights, g, axes=1)
+            return jnp.sum(g * weights.reshape(-1, *(1,) * (g.ndim - 1)), axis=0)
         if hasattr(g, "weighted_sum"):
             return g.weighted_sum(weights)
         return _one_after_the_other(lambda g, weight: weight * g.expand(), g, weights)
