@@ -45,7 +45,7 @@ class Structured(Protocol):
         ...
 
 
-SQUARES = 2**14  # numbers that may always be squared at once: they fit in a cache
+SQUARES = 2**15  # numbers that may always be squared at once: they fit in a cache
 
 
 class Outer(NamedTuple):

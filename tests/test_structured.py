@@ -21,6 +21,7 @@ from jaxprop.structured import (
     is_structured,
     mean_over_examples,
     norm_squared,
+    sum_of_squares,
     sum_over_examples,
     sum_over_positions,
 )
@@ -64,6 +65,15 @@ def test_averaging_never_multiplies_out_each_example():
         program = jax.make_jaxpr(reduce)(many)
         largest = max(out.aval.size for equation in program.eqns for out in equation.outvars)  # type: ignore[union-attr]
         assert largest <= max(7 * 3, 7 * 5), "an array of 7 x 3 x 5 numbers was made"
+
+
+def test_many_examples_are_squared_in_blocks():
+    """A narrow layer, whose 1,000 squared inputs would be 500 times as large as what they are for."""
+    many = Outer(dz=jnp.ones((1000, 2)), a=jnp.broadcast_to(jnp.arange(500.0), (1000, 500)))
+    program = jax.make_jaxpr(sum_of_squares)(many)
+    assert "f32[1000,500] = " not in str(program), "all inputs were squared at once"
+    # Whole numbers up to 2^28, rounded to float32 in each of 1,000 sums.
+    np.testing.assert_allclose(sum_of_squares(many), np.full((2, 1), 1000.0) * np.arange(500.0) ** 2, rtol=1e-4)
 
 
 def test_the_norm_is_that_of_the_product():
