@@ -1,6 +1,13 @@
-"""The time and the temporary memory of what every example says, over those of the plain gradient."""
+"""The time and the temporary memory of what every example says, over those of the plain gradient.
 
-from collections.abc import Callable
+Where Opacus can be imported, its clipped gradient of the same perceptron is timed beside jaxprop's. Then two frameworks
+are compared as well: jaxprop's gradient is compiled as a whole, and PyTorch runs its operations one by one.
+"""
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -9,15 +16,18 @@ import numpy as np
 
 import jaxprop as jp
 from benchmarking.gradients_compared import Case, Row, calls_in, of_today, perceptron, temporary_bytes
-from benchmarking.rounds import median_ratio
+from benchmarking.rounds import median_ratio, take_turns
 from jaxprop.gradients import Batch
 from jaxprop.layers import Params
+from jaxprop.run.devices import DeviceName
 from lab.common import progress
 from lab.timing import compile_apart, interleave
 
-PERCEPTRONS = ((784, 16, 16, 10), (784, 128, 64, 10))
+PERCEPTRONS = ((784, 16, 16, 10), (784, 128, 64, 10), (784, 1024, 1024, 10))
 BATCHES = (100, 1000)
-LIMIT = 1.0  # of a norm
+LIMIT = 1.0  # of a norm: with networks that were just drawn, every digit's gradient is longer
+OPACUS = ("opacus_seconds", "opacus_over_jaxprop", "opacus_over_torch", "opacus_difference")
+TOLERANCE = 1e-5  # of the largest number of an array: float32, and Opacus adds 1e-6 to each norm before it divides
 
 
 def norms_by_vmap_of_grad(network: jp.Network, cost: jp.Cost) -> Callable[[Params, Batch], Any]:
@@ -42,17 +52,27 @@ INSTRUMENTS: dict[str, Callable[[jp.Network, jp.Cost], Any]] = {
 }
 
 
-def measure(examples: jp.Examples, seed: int, smoke: bool) -> list[Row]:
+def measure(examples: jp.Examples, seed: int, device: DeviceName, smoke: bool) -> list[Row]:
     """A row for each network and batch size."""
     cases = [perceptron(sizes, examples, n) for sizes in PERCEPTRONS for n in BATCHES]
+    perceptrons = len(cases)
     cases = cases[:1] if smoke else [*cases, *of_today(examples)]
+    absent = "left out of a smoke run" if smoke else opacus_missing(device)
+    if absent:
+        print(f"no clipped gradient of Opacus beside jaxprop's: {absent}", flush=True)
     rows = []
     with progress(len(cases)) as report:
-        for case in cases:
+        for i, case in enumerate(cases):
             row = compare(case, seed, repeats=3 if smoke else 15)
-            rows.append(row)
             times = ", ".join(f"{name} {row[f'{name}_time_ratio']:.2f}" for name in INSTRUMENTS)
-            report(f"{case.name}, batch of {row['batch_size']:,}, over the plain gradient: {times}")
+            line = f"{case.name}, batch of {row['batch_size']:,}, over the plain gradient: {times}"
+            if absent or i >= perceptrons:
+                row |= {**dict.fromkeys(OPACUS), "remark": absent or "not built in PyTorch"}
+            else:
+                row |= {**compare_with_opacus(case, seed, repeats=15), "remark": ""}
+                line += f"; Opacus clips in {row['opacus_over_jaxprop']:.1f} times the time"
+            report(line)
+            rows.append(row)
     return rows
 
 
@@ -78,3 +98,48 @@ def compare(case: Case, seed: int, repeats: int) -> Row:
         row[f"{name}_time_ratio"] = median_ratio(seconds[name], seconds["plain"])
         row[f"{name}_memory_ratio"] = memory[name] / memory["plain"]
     return row
+
+
+def opacus_missing(device: DeviceName) -> str:
+    """What this machine lacks for a comparison with Opacus, or nothing."""
+    if device != "cpu":
+        return "compared on a CPU only"
+    absent = [package for package in ("torch", "opacus") if importlib.util.find_spec(package) is None]
+    return f"{absent[0]} is not installed" if absent else ""
+
+
+def compare_with_opacus(case: Case, seed: int, repeats: int) -> Row:
+    """The clipped gradient by jaxprop and by Opacus, and PyTorch's plain one, in turn."""
+    _, network, cost, batch = case
+    params = network.init(jax.random.key(seed))
+    by_hand, _ = compile_apart(jp.clipped(network, cost, LIMIT), params, batch)
+    in_torch = importlib.import_module("benchmarking.clipped_in_opacus").gradients(params, batch, LIMIT)
+    often = calls_in(0.005, lambda: by_hand(params, batch))
+
+    def repeatedly(gradient: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: [gradient() for _ in range(often)][-1]
+
+    calls = {"jaxprop": lambda: by_hand(params, batch), "opacus": in_torch["clipped"], "torch": in_torch["plain"]}
+    with warnings.catch_warnings():
+        # PyTorch says so of every network whose inputs need no gradient.
+        warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
+        seconds = take_turns({name: repeatedly(call) for name, call in calls.items()}, repeats, lambda _: None, "")
+        theirs = in_torch["clipped"]()
+    (_, ours), _ = by_hand(params, batch)
+    pairs = zip(jax.tree.leaves(ours), theirs, strict=True)
+    return {
+        "opacus_seconds": float(np.median(seconds["opacus"])) / often,
+        "opacus_over_jaxprop": median_ratio(seconds["opacus"], seconds["jaxprop"]),
+        "opacus_over_torch": median_ratio(seconds["opacus"], seconds["torch"]),
+        "opacus_difference": max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in pairs),
+    }
+
+
+def who_differs(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The networks of which Opacus gives another clipped gradient. A NaN counts as one."""
+    apart = {(row["network"], row["batch_size"]): row["opacus_difference"] for row in rows}
+    return [
+        f"Opacus, {name}, batch of {n:,}"
+        for (name, n), difference in apart.items()
+        if difference is not None and not difference <= TOLERANCE
+    ]
