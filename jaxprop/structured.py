@@ -188,27 +188,26 @@ class Correlation:
     def expand(self) -> Float[Array, "*B kh kw in out"]:
         """One kernel for each example, by a matrix product for each row of the kernel.
 
-        What the columns of that row see, side by side, is multiplied with dy over all positions. A convolution for each
-        example would be another way, which JAX runs several times as slowly on a CPU.
+        A CPU takes one example after another, whose windows then stay in its cache: that is faster there than all at
+        once, and takes a fiftieth of the room. A convolution for each example would be several times as slow.
         """
-        *_, rows, columns, out = self.dy.shape
-        dy = self.dy.reshape(*self.dy.shape[:-3], rows * columns, out)
+        if self.x.ndim == 3:
+            return self._expand_one()
+        each = partial(lax.map, Correlation.expand)
+        return lax.platform_dependent(self, cpu=each, default=jax.vmap(Correlation.expand))
+
+    def _expand_one(self) -> Float[Array, "kh kw in out"]:
+        rows, columns, out = self.dy.shape
+        (kh, kw), (down, right) = self.kernel, self.stride
         kind = jnp.result_type(self.x, self.dy)
         # `lax` cuts off where padding is negative, as it does in a convolution.
-        around = [(0, 0, 0)] * (self.x.ndim - 3) + [(low, high, 0) for low, high in self.padding] + [(0, 0, 0)]
-        x = lax.pad(self.x, jnp.zeros((), self.x.dtype), around)
-
-        def seen(i: int, j: int) -> Array:
-            """What the place (i, j) of the kernel sees at each position."""
-            down, right = self.stride
-            return x[..., i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right, :]
-
-        products = []
-        for i in range(self.kernel[0]):
-            row = jnp.concatenate([seen(i, j) for j in range(self.kernel[1])], axis=-1)
-            row = row.reshape(*row.shape[:-3], rows * columns, row.shape[-1])
-            products.append(jnp.einsum("...pc,...po->...co", row.astype(kind), dy.astype(kind)))
-        return jnp.stack(products, axis=-3).reshape(*self.x.shape[:-3], *self.kernel, x.shape[-1], out)
+        around = [*((low, high, 0) for low, high in self.padding), (0, 0, 0)]
+        x = lax.pad(self.x, jnp.zeros((), self.x.dtype), around).astype(kind)
+        # What the columns of a row of the kernel see at each position, side by side; then the rows, one below another.
+        wide = jnp.concatenate([x[:, j : j + right * (columns - 1) + 1 : right] for j in range(kw)], axis=-1)
+        seen = [wide[i : i + down * (rows - 1) + 1 : down].reshape(rows * columns, -1) for i in range(kh)]
+        dy = self.dy.reshape(rows * columns, out).astype(kind)
+        return jnp.stack([row.T @ dy for row in seen]).reshape(kh, kw, x.shape[-1], out)
 
     def sum_over_examples(self) -> Float[Array, "kh kw in out"]:
         """One convolution, in which the examples are what is summed over, where usually the channels are.
