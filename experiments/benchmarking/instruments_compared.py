@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,12 +22,15 @@ from jaxprop.gradients import Batch
 from jaxprop.layers import Params
 from jaxprop.run.devices import DeviceName
 from lab.common import progress
-from lab.timing import compile_apart, interleave
+from lab.timing import compile_apart
 
 PERCEPTRONS = ((784, 16, 16, 10), (784, 128, 64, 10), (784, 1024, 1024, 10))
 BATCHES = (100, 1000)
 LIMIT = 1.0  # of a norm: with networks that were just drawn, every digit's gradient is longer
 OPACUS = ("opacus_seconds", "opacus_over_jaxprop", "opacus_over_torch", "opacus_difference")
+LARGEST = (
+    2**28
+)  # numbers in the gradients of all examples: where they are more, a gigabyte, they are not multiplied out
 TOLERANCE = 1e-5  # of the largest number of an array: float32, and Opacus adds 1e-6 to each norm before it divides
 
 
@@ -64,7 +68,8 @@ def measure(examples: jp.Examples, seed: int, device: DeviceName, smoke: bool) -
     with progress(len(cases)) as report:
         for i, case in enumerate(cases):
             row = compare(case, seed, repeats=3 if smoke else 15)
-            times = ", ".join(f"{name} {row[f'{name}_time_ratio']:.2f}" for name in INSTRUMENTS)
+            ratios = {name: row[f"{name}_time_ratio"] for name in INSTRUMENTS}
+            times = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if ratio is not None)
             line = f"{case.name}, batch of {row['batch_size']:,}, over the plain gradient: {times}"
             if absent or i >= perceptrons:
                 row |= {**dict.fromkeys(OPACUS), "remark": absent or "not built in PyTorch"}
@@ -77,27 +82,39 @@ def measure(examples: jp.Examples, seed: int, device: DeviceName, smoke: bool) -
 
 
 def compare(case: Case, seed: int, repeats: int) -> Row:
-    """Each instrument over the plain gradient of the same batch."""
+    """Each instrument over the plain gradient of the same batch; None for what would take too much memory."""
     _, network, cost, batch = case
     params = network.init(jax.random.key(seed))
     makers = {"plain": jp.backprop, **INSTRUMENTS}
+    if jp.count_parameters(params) * len(batch[1]) > LARGEST:
+        del makers["vmap_of_grad"]
     compiled = {name: compile_apart(make(network, cost), params, batch)[0] for name, make in makers.items()}
-    often = calls_in(0.005, lambda: compiled["plain"](params, batch))
-
-    def repeatedly(gradient: Any) -> Callable[[], Any]:
-        return lambda: [gradient(params, batch) for _ in range(often)][-1]
-
-    seconds = interleave({name: repeatedly(gradient) for name, gradient in compiled.items()}, repeats)
+    seconds = in_turn({name: partial(gradient, params, batch) for name, gradient in compiled.items()}, repeats)
     memory = {name: max(1, temporary_bytes(gradient)) for name, gradient in compiled.items()}
     row = {
         "network": case.name,
         "batch_size": len(batch[1]),
-        "plain_seconds": float(np.median(seconds["plain"])) / often,
+        "plain_seconds": float(np.median(seconds["plain"])),
     }
     for name in INSTRUMENTS:
-        row[f"{name}_time_ratio"] = median_ratio(seconds[name], seconds["plain"])
-        row[f"{name}_memory_ratio"] = memory[name] / memory["plain"]
+        here = name in compiled
+        row[f"{name}_time_ratio"] = median_ratio(seconds[name], seconds["plain"]) if here else None
+        row[f"{name}_memory_ratio"] = memory[name] / memory["plain"] if here else None
     return row
+
+
+def in_turn(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
+    """Seconds of one call each, (repeats,). A small gradient is called some hundred times for one time.
+
+    `take_turns` calls each twice: after all gradients of a batch were multiplied out, the caches hold nothing else.
+    """
+    often = {name: calls_in(0.005, call) for name, call in calls.items()}
+
+    def repeatedly(name: str) -> Callable[[], Any]:
+        return lambda: [calls[name]() for _ in range(often[name])][-1]
+
+    seconds = take_turns({name: repeatedly(name) for name in calls}, repeats, lambda _: None, "")
+    return {name: times / often[name] for name, times in seconds.items()}
 
 
 def opacus_missing(device: DeviceName) -> str:
@@ -114,21 +131,16 @@ def compare_with_opacus(case: Case, seed: int, repeats: int) -> Row:
     params = network.init(jax.random.key(seed))
     by_hand, _ = compile_apart(jp.clipped(network, cost, LIMIT), params, batch)
     in_torch = importlib.import_module("benchmarking.clipped_in_opacus").gradients(params, batch, LIMIT)
-    often = calls_in(0.005, lambda: by_hand(params, batch))
-
-    def repeatedly(gradient: Callable[[], Any]) -> Callable[[], Any]:
-        return lambda: [gradient() for _ in range(often)][-1]
-
-    calls = {"jaxprop": lambda: by_hand(params, batch), "opacus": in_torch["clipped"], "torch": in_torch["plain"]}
+    calls = {"jaxprop": partial(by_hand, params, batch), "opacus": in_torch["clipped"], "torch": in_torch["plain"]}
     with warnings.catch_warnings():
         # PyTorch says so of every network whose inputs need no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
-        seconds = take_turns({name: repeatedly(call) for name, call in calls.items()}, repeats, lambda _: None, "")
+        seconds = in_turn(calls, repeats)
         theirs = in_torch["clipped"]()
     (_, ours), _ = by_hand(params, batch)
     pairs = zip(jax.tree.leaves(ours), theirs, strict=True)
     return {
-        "opacus_seconds": float(np.median(seconds["opacus"])) / often,
+        "opacus_seconds": float(np.median(seconds["opacus"])),
         "opacus_over_jaxprop": median_ratio(seconds["opacus"], seconds["jaxprop"]),
         "opacus_over_torch": median_ratio(seconds["opacus"], seconds["torch"]),
         "opacus_difference": max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in pairs),
