@@ -90,7 +90,11 @@ def main(options: Options) -> int:
     if options.figures:
         print_block("Where to look", {f"{name}.png": text for name, text in LOOK_AT.items()})
     print(f"\nrun folder: {folder}")
-    different = [*epoch_times.who_differs(found.epoch.rows), *lenet.who_differs(found.lenet)]
+    different = [
+        *epoch_times.who_differs(found.epoch.rows),
+        *instruments_compared.who_differs(found.instruments),
+        *lenet.who_differs(found.lenet),
+    ]
     for name in different:
         print(f"error: {name} does other work than {MANUAL}: compare its steps", file=sys.stderr)
     return 1 if different else 0
@@ -103,7 +107,7 @@ def measure(options: Options, device: DeviceName, dataset: Dataset) -> Measured:
         return Measured(
             epoch=epoch_times.measure(work, device, 1, (MANUAL, NUMPY), left_out),
             gradients=gradients_compared.measure(dataset.train, options.seed, smoke=True),
-            instruments=instruments_compared.measure(dataset.train, options.seed, smoke=True),
+            instruments=instruments_compared.measure(dataset.train, options.seed, device, smoke=True),
             networks=many_networks.measure(dataset.train, options.seed, smoke=True),
             sweeps={
                 name: costs_against.sweep(points[:1], work, device, 1, name.replace("_", " "))
@@ -117,7 +121,7 @@ def measure(options: Options, device: DeviceName, dataset: Dataset) -> Measured:
     return Measured(
         epoch=epoch_times.measure(work, device, 11, PEERS, {}),
         gradients=gradients_compared.measure(dataset.train, options.seed, smoke=False),
-        instruments=instruments_compared.measure(dataset.train, options.seed, smoke=False),
+        instruments=instruments_compared.measure(dataset.train, options.seed, device, smoke=False),
         networks=many_networks.measure(dataset.train, options.seed, smoke=False),
         sweeps={
             name: costs_against.sweep(points, work, device, 3, name.replace("_", " "))
@@ -148,7 +152,7 @@ def peer_versions() -> dict[str, str | None]:
     """Of the peers' packages and of NumPy's BLAS; None for what is not here."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # pyright: ignore - numpy declares no result
     found: dict[str, str | None] = {"blas": f"{blas['name']} {blas['version']}"}
-    for package in ("scikit-learn", "torch"):
+    for package in ("scikit-learn", "torch", "opacus"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -180,9 +180,9 @@ def with_health(
 ) -> Callable[[State, Batch], tuple[CostAndGrads, Norms, Health]]:
     """`look(state, batch) -> ((cost, grads), norms, health)`: the instrument panel of the step that would come next.
 
-    The step is not taken. Neurons are looked at in the layers that work on each number by itself, such as `relu`, where
-    these are layers of the network itself and not parts of a `chain` or a `residual`. What counts as shut or dead is
-    the derivative, which for a sigmoid is small at both ends, and for a ReLU 0 on the left.
+    The step is not taken. Neurons are looked at in the layers that work on each number by itself, such as `relu`, also
+    inside a `chain`, a `residual` or a `positionwise`, whose share is that of all neurons in it. What counts as shut or
+    dead is the derivative, which for a sigmoid is small at both ends, and for a ReLU 0 on the left.
 
     Raises `BadInput` as `backprop` does.
     """
@@ -254,22 +254,23 @@ def _at_least_two(n: int, what: str) -> int:
 
 
 def _slopes(network: Network, params: Params, inputs: Any) -> tuple[Float[Array, " layers"], Float[Array, " layers"]]:
-    """For each layer the share of shut answers, and of dead neurons, from one more forward pass.
-
-    A layer that works number by number has a diagonal derivative: what comes back for a gradient of ones is the slope.
-    """
+    """For each layer the share of shut answers, and of dead neurons, from one more forward pass."""
 
     def of_one(x: Array) -> tuple[Any, ...]:
         found = []
         for layer, layer_params in zip(network.layers, params, strict=True):
             x, residuals = layer.forward(layer_params, x)
-            slope = layer.backward(layer_params, residuals, jnp.ones_like(x))[1] if layer.elementwise else None
-            found.append(None if slope is None else jnp.abs(slope) < SHUT)
+            slopes = layer.slopes(layer_params, residuals) if layer.slopes else ()
+            found.append([jnp.abs(slope).ravel() < SHUT for slope in slopes])
         return tuple(found)
 
-    shut = jax.vmap(of_one)(jnp.asarray(inputs))
     kind = jnp.result_type(float)
-    nothing = jnp.zeros((), kind)
-    shares = [nothing if s is None else jnp.mean(s, dtype=kind) for s in shut]
-    dead = [nothing if s is None else jnp.mean(jnp.all(s, axis=0), dtype=kind) for s in shut]
-    return jnp.stack(shares), jnp.stack(dead)
+
+    def share(shut: list[Array], of: Callable[[Array], Array]) -> Array:
+        """0 where a layer has no neurons to look at."""
+        return jnp.mean(of(jnp.concatenate(shut, axis=1)), dtype=kind) if shut else jnp.zeros((), kind)
+
+    layers = jax.vmap(of_one)(jnp.asarray(inputs))
+    shut = [share(found, lambda all_of_them: all_of_them) for found in layers]
+    dead = [share(found, lambda all_of_them: jnp.all(all_of_them, axis=0)) for found in layers]
+    return jnp.stack(shut), jnp.stack(dead)

@@ -45,6 +45,9 @@ class Structured(Protocol):
         ...
 
 
+SQUARES = 2**15  # numbers that may always be squared at once: they fit in a cache
+
+
 class Outer(NamedTuple):
     """`outer(dz, a)`: the gradient of a dense layer's weights, `dW[..., j, k] = dz[..., j] a[..., k]`.
 
@@ -71,8 +74,26 @@ class Outer(NamedTuple):
         return Outer(self.dz * weights[:, None], self.a).sum_over_examples()
 
     def sum_of_squares(self) -> Float[Array, "out in"]:
-        """The square of a product is the product of the squares: one matrix product of those."""
-        return Outer(self.dz**2, self.a**2).sum_over_examples()
+        """The square of a product is the product of the squares: one matrix product of those.
+
+        Squares are arrays of their own, and those of many examples take more room than anything else in a narrow layer.
+        So there is a product for each block of examples whose squares take twice the room of the result.
+        """
+        examples, out, fan_in = len(self.a), self.dz.shape[-1], self.a.shape[-1]
+        block = max(2 * out * fan_in, SQUARES) // (out + fan_in)
+
+        def of_some(some: Outer) -> Array:
+            return Outer(some.dz**2, some.a**2).sum_over_examples()
+
+        if examples <= block:
+            return of_some(self)
+
+        def add(i: Array, total: Array) -> Array:
+            return total + of_some(Outer(*(lax.dynamic_slice_in_dim(factor, i * block, block) for factor in self)))
+
+        blocks = examples // block
+        rest = Outer(*(factor[blocks * block :] for factor in self))
+        return lax.fori_loop(0, blocks, add, of_some(rest))
 
     def dot(self, direction: Float[Array, "out in"]) -> Float[Array, " B"]:
         """`dz^T D a`: one matrix product for all examples."""
@@ -167,27 +188,26 @@ class Correlation:
     def expand(self) -> Float[Array, "*B kh kw in out"]:
         """One kernel for each example, by a matrix product for each row of the kernel.
 
-        What the columns of that row see, side by side, is multiplied with dy over all positions. A convolution for each
-        example would be another way, which JAX runs several times as slowly on a CPU.
+        A CPU takes one example after another, whose windows then stay in its cache: that is faster there than all at
+        once, and takes a fiftieth of the room. A convolution for each example would be several times as slow.
         """
-        *_, rows, columns, out = self.dy.shape
-        dy = self.dy.reshape(*self.dy.shape[:-3], rows * columns, out)
+        if self.x.ndim == 3:
+            return self._expand_one()
+        each = partial(lax.map, Correlation.expand)
+        return lax.platform_dependent(self, cpu=each, default=jax.vmap(Correlation.expand))
+
+    def _expand_one(self) -> Float[Array, "kh kw in out"]:
+        rows, columns, out = self.dy.shape
+        (kh, kw), (down, right) = self.kernel, self.stride
         kind = jnp.result_type(self.x, self.dy)
         # `lax` cuts off where padding is negative, as it does in a convolution.
-        around = [(0, 0, 0)] * (self.x.ndim - 3) + [(low, high, 0) for low, high in self.padding] + [(0, 0, 0)]
-        x = lax.pad(self.x, jnp.zeros((), self.x.dtype), around)
-
-        def seen(i: int, j: int) -> Array:
-            """What the place (i, j) of the kernel sees at each position."""
-            down, right = self.stride
-            return x[..., i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right, :]
-
-        products = []
-        for i in range(self.kernel[0]):
-            row = jnp.concatenate([seen(i, j) for j in range(self.kernel[1])], axis=-1)
-            row = row.reshape(*row.shape[:-3], rows * columns, row.shape[-1])
-            products.append(jnp.einsum("...pc,...po->...co", row.astype(kind), dy.astype(kind)))
-        return jnp.stack(products, axis=-3).reshape(*self.x.shape[:-3], *self.kernel, x.shape[-1], out)
+        around = [*((low, high, 0) for low, high in self.padding), (0, 0, 0)]
+        x = lax.pad(self.x, jnp.zeros((), self.x.dtype), around).astype(kind)
+        # What the columns of a row of the kernel see at each position, side by side; then the rows, one below another.
+        wide = jnp.concatenate([x[:, j : j + right * (columns - 1) + 1 : right] for j in range(kw)], axis=-1)
+        seen = [wide[i : i + down * (rows - 1) + 1 : down].reshape(rows * columns, -1) for i in range(kh)]
+        dy = self.dy.reshape(rows * columns, out).astype(kind)
+        return jnp.stack([row.T @ dy for row in seen]).reshape(kh, kw, x.shape[-1], out)
 
     def sum_over_examples(self) -> Float[Array, "kh kw in out"]:
         """One convolution, in which the examples are what is summed over, where usually the channels are.
@@ -355,7 +375,7 @@ def weighted_sum(grads: Any, weights: Float[Array, " B"]) -> Any:
 
     def leaf(g: Any) -> Array:
         if not is_structured(g):
-            return jnp.tensordot(weights, g, axes=1)
+            return jnp.sum(g * weights.reshape(-1, *(1,) * (g.ndim - 1)), axis=0)
         if hasattr(g, "weighted_sum"):
             return g.weighted_sum(weights)
         return _one_after_the_other(lambda g, weight: weight * g.expand(), g, weights)

@@ -21,6 +21,7 @@ from jaxprop.structured import (
     is_structured,
     mean_over_examples,
     norm_squared,
+    sum_of_squares,
     sum_over_examples,
     sum_over_positions,
 )
@@ -66,6 +67,15 @@ def test_averaging_never_multiplies_out_each_example():
         assert largest <= max(7 * 3, 7 * 5), "an array of 7 x 3 x 5 numbers was made"
 
 
+def test_many_examples_are_squared_in_blocks():
+    """A narrow layer, whose 1,000 squared inputs would be 500 times as large as what they are for."""
+    many = Outer(dz=jnp.ones((1000, 2)), a=jnp.broadcast_to(jnp.arange(500.0), (1000, 500)))
+    program = jax.make_jaxpr(sum_of_squares)(many)
+    assert "f32[1000,500] = " not in str(program), "all inputs were squared at once"
+    # Whole numbers up to 2^28, rounded to float32 in each of 1,000 sums.
+    np.testing.assert_allclose(sum_of_squares(many), np.full((2, 1), 1000.0) * np.arange(500.0) ** 2, rtol=1e-4)
+
+
 def test_the_norm_is_that_of_the_product():
     grads = (Outer(jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0, 2.0])), jnp.array([1.0, 2.0]))
     # |dz| |a| = 5 * 3, squared 225; and 1 + 4 from the bias.
@@ -86,8 +96,9 @@ def test_a_sum_over_positions_has_the_norm_of_the_sum(positions):
     # 2 (6 + 5) < 6 * 5 < 30 (6 + 5): each way is taken once.
     factors = OuterSum(*(jax.random.normal(jax.random.key(i), (positions, n)) for i, n in ((0, 6), (1, 5))))
     sums = sum(np.outer(dz, a) for dz, a in zip(*factors, strict=True))
-    np.testing.assert_allclose(expand(factors), sums, rtol=1e-4, atol=1e-5)  # sums of at most 30 terms in float32
-    assert float(norm_squared(factors)) == pytest.approx(np.sum(sums**2), rel=1e-4)
+    expanded, square = jax.jit(lambda factors: (expand(factors), norm_squared(factors)))(factors)
+    np.testing.assert_allclose(expanded, sums, rtol=1e-4, atol=1e-5)  # sums of at most 30 terms in float32
+    assert float(square) == pytest.approx(np.sum(sums**2), rel=1e-4)
     sizes = [out.aval.size for e in jax.make_jaxpr(norm_squared)(factors).eqns for out in e.outvars]
     assert (max(sizes) < 6 * 5) == (positions == 2)
 
@@ -101,8 +112,9 @@ def test_a_correlation_has_the_norm_of_the_kernel(channels):
     kernel = sum(
         np.einsum("ijc,o->ijco", x[i : i + 2, j : j + 2], dy[i, j]) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))
     )
-    np.testing.assert_allclose(expand(factors), kernel, rtol=1e-4, atol=1e-5)
-    assert float(norm_squared(factors)) == pytest.approx(np.sum(kernel**2), rel=1e-4)
+    expanded, square = jax.jit(lambda factors: (expand(factors), norm_squared(factors)))(factors)
+    np.testing.assert_allclose(expanded, kernel, rtol=1e-4, atol=1e-5)
+    assert float(square) == pytest.approx(np.sum(kernel**2), rel=1e-4)
 
 
 def test_gradients_of_positions_add_up_in_factors():

@@ -64,8 +64,8 @@ def learning(network: jp.Network) -> list[int]:
 
 
 def activations(network: jp.Network) -> list[int]:
-    """The places of the layers that work on each number by itself."""
-    return [i for i, layer in enumerate(network.layers) if layer.elementwise]
+    """The places of the layers that have neurons to look at."""
+    return [i for i, layer in enumerate(network.layers) if layer.slopes]
 
 
 def is_in(rows: Sequence[Row]) -> bool:

@@ -29,7 +29,11 @@ def elementwise(name: str, function: Callable[[Array], Array], derivative: Calla
     def init(key: Array, in_shape: Shape) -> tuple[tuple, Shape]:
         return (), in_shape
 
-    return Layer(name, init, forward, backward, elementwise=True)
+    def slopes(params: tuple, residuals: tuple[Array, Array]) -> tuple[Array]:
+        """Its derivative is diagonal: what comes back for a gradient of ones."""
+        return (backward(params, residuals, jnp.ones_like(residuals[1]))[1],)
+
+    return Layer(name, init, forward, backward, slopes=slopes)
 
 
 def sigmoid() -> Layer:

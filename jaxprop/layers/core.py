@@ -35,7 +35,8 @@ class Layer(NamedTuple):
     takes_integers: whether x are integers, such as tokens; otherwise they are floats.
     tokens: how many different ones it knows, where it does: x are then whole numbers from 0 to `tokens - 1`. They are
         looked at where data come in, as in `fit` and `compare`, and never in here.
-    elementwise: whether each number of y depends on the number of x at its place alone, as in an activation.
+    slopes: `(params, residuals) -> slopes`, where there are neurons to look at: for each activation in it one array, of
+        the derivative of each number that it gives by the one that it takes. A layer of layers asks those inside.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Layer(NamedTuple):
     backward: Callable[[Params, Any, Array], tuple[Grads, Array]]
     takes_integers: bool = False
     tokens: int | None = None
-    elementwise: bool = False
+    slopes: Callable[[Params, Any], tuple[Array, ...]] | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -146,9 +147,14 @@ def chain(*layers: Layer) -> Layer:
             grads.append(dparams)
         return tuple(reversed(grads)), dx
 
+    def slopes(params: tuple, residuals: tuple) -> tuple[Array, ...]:
+        parts = zip(layers, params, residuals, strict=True)
+        return tuple(slope for layer, *at in parts if layer.slopes for slope in layer.slopes(*at))
+
     name = f"chain({', '.join(layer.name for layer in layers)})"
     takes_integers, tokens = (layers[0].takes_integers, layers[0].tokens) if layers else (False, None)
-    return Layer(name, init, forward, backward, takes_integers, tokens)
+    shown = slopes if any(layer.slopes for layer in layers) else None
+    return Layer(name, init, forward, backward, takes_integers, tokens, shown)
 
 
 def residual(layer: Layer) -> Layer:
@@ -177,7 +183,7 @@ def residual(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, residuals, dy)
         return dparams, dy + dx
 
-    return Layer(f"residual({layer.name})", init, forward, backward)
+    return Layer(f"residual({layer.name})", init, forward, backward, slopes=layer.slopes)
 
 
 def positionwise(layer: Layer) -> Layer:
@@ -204,4 +210,5 @@ def positionwise(layer: Layer) -> Layer:
         dparams, dx = jax.vmap(layer.backward, (None, 0, 0))(params, residuals, dy)
         return sum_over_positions(dparams), dx
 
-    return Layer(f"positionwise({layer.name})", init, forward, backward, layer.takes_integers, layer.tokens)
+    slopes = layer.slopes and jax.vmap(layer.slopes, (None, 0))
+    return Layer(f"positionwise({layer.name})", init, forward, backward, layer.takes_integers, layer.tokens, slopes)
