@@ -265,6 +265,7 @@ def test_where_the_noise_hides_the_gradient_no_batch_is_large_enough():
     opposite = jnp.array([1.0, 1.0])
     assert jp.noise_scale(opposite, {"W": jnp.zeros(3)}).scale == jnp.inf
     assert jp.noise_scale(opposite, {"W": jnp.array([1.0, 0.0, 0.0])}).scale == 0  # equal gradients: no noise at all
+    assert jp.noise_scale(jnp.zeros(2), {"W": jnp.zeros(3)}).scale == jnp.inf  # no gradient either, and no NaN
 
 
 # What is refused, in a sentence
