@@ -46,10 +46,11 @@ def make_case(name: str) -> Case:
     each = jax.jit(jp.per_example(network, cost))
     truths = []
     with jax.enable_x64(True):
-        for _, *point, yardstick in probes:
-            assert yardstick is not None  # every probe of the suite has one
+        for probe in probes:
+            assert probe.yardstick is not None  # every probe of the suite has one
+            point = probe.params, probe.batch
             _, grads = forward(*point)
-            scales = [jp.per_example_scale(each, *at) for at in (point, yardstick)]
+            scales = [jp.per_example_scale(each, *at) for at in (point, probe.yardstick)]
             truths.append(Truth(on_host(grads), on_host(jax.tree.map(np.maximum, *scales))))
     return Case(name, network, probes, loss, jax.jit(jp.autodiff(network, cost)), truths)
 

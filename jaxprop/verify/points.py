@@ -29,12 +29,14 @@ class Probe(NamedTuple):
         by the larger of the two gradients, leaf by leaf. It is for points at which the terms of a gradient may cancel
         each other: what is left is small beside the rounding of each term, and of what size the terms are, the gradient
         at the second point says.
+    dtype: "float64" or "float32" for a point that is for one of them alone; None where `check` tries both.
     """
 
     name: str
     params: Any
     batch: Any
     yardstick: tuple[Any, Any] | None = None
+    dtype: str | None = None
 
 
 def probes(
