@@ -117,12 +117,13 @@ def probes_for(
     draw = _Drawing(network, cost, targets, *states, _forward_in_blocks(network), _kinds(network), quick)
     sizes = _sizes(network, quick)
     many = QUICK_SIZES[-1] if quick else SIZES[-1]
-    made = [*_of_sizes(draw, sizes)]
-    first = made[sizes.index(FEW)]
-    for kind in (_of_parameters, _of_layers, _of_outputs, _of_inputs, _of_targets):
-        made += kind(draw, many)
-    made.append(_of_all_kinds(draw, sizes[-1]))
-    made += _of_calls(draw, first, sizes)
+    of_sizes = [*_of_sizes(draw, sizes)]
+    # What depends on the cost is drawn last, so that all else is the same for every cost; what went before comes last.
+    of_points = [probe for kind in (_of_parameters, _of_layers, _of_inputs) for probe in kind(draw, many)]
+    of_calls = [*_of_calls(draw, of_sizes[sizes.index(FEW)], sizes)]
+    of_all_kinds = _of_all_kinds(draw, sizes[-1])
+    of_the_cost = [probe for kind in (_of_outputs, _of_targets) for probe in kind(draw, many)]
+    made = [*of_sizes, *of_points, *of_the_cost, of_all_kinds, *of_calls]
     is_finite = _finite_in_blocks(draw)
     return tuple(probe for probe in made if is_finite(probe))
 
@@ -179,7 +180,7 @@ def _kinds(network: Network) -> _Kinds:
 class _Drawing(NamedTuple):
     """What every probe of one network is drawn with.
 
-    others: what yardsticks are drawn with, so that all else is the same for every kind of targets.
+    others: what yardsticks are drawn with, and more that not every kind of targets has, so that all else is the same.
     forward: see `_forward_in_blocks`.
     kinds: of inputs.
     """
@@ -344,22 +345,24 @@ def _of_layers(draw: _Drawing, many: int) -> Iterator[Probe]:
     closed = [k for k in with_params[:-1] if names[k + 1] == "sigmoid" and names[k] == "dense"]
     if closed:
         # What is left of these sigmoids is 1e-4, for which the next weights make up.
-        yield probe("large weights behind closed sigmoids", partial(_with_large_weights, closed, with_params), dtype="float64")
+        yield probe(
+            "large weights behind closed sigmoids", partial(_with_large_weights, closed, with_params), dtype="float64"
+        )
     for k in with_params:
-        if k == last and k + 1 < len(names) and draw.cost.value is not squared_error.value:
-            continue  # outputs of 0 and 1 are not for each cost
         activation = names[k] if names[k] in SHIFTS else names[k + 1] if k + 1 < len(names) else ""
         for leaf in range(sum(len(x.shape) == 1 for x in jax.tree.leaves(draw.network.params_like[k]))):
             where = f"in layer {k}" if not leaf else f"in layer {k}, {leaf}"
             for shift, measured in SHIFTS.get(activation, SHIFTS[""]):
-                size = f"{shift:+g} {where}"
-                yield probe(
-                    f"biases of {size}",
+                made = probe(
+                    f"biases of {shift:+g} {where}",
                     partial(_shifted, k=k, leaf=leaf, by=shift),
                     many if shift > 0 else FEW,
                     partial(_shifted, k=k, leaf=leaf, by=measured) if measured else lambda params: params,
                     dtype="float64",
                 )
+                # Outputs of 0 and 1 are not for each cost.
+                if k < last or k + 1 == len(names) or draw.cost.value is squared_error.value:
+                    yield made
 
 
 def _of_tokens_alike(draw: _Drawing) -> Probe:
@@ -539,11 +542,12 @@ def _of_all_kinds(draw: _Drawing, examples: int) -> Probe:
     inputs = draw.inputs(params, examples)[np.arange(examples) * 3 // 4]
     if not draw.kinds.tokens:
         inputs = _with_blank(inputs, [examples // 5, examples // 2])
+    labels = draw.labels(examples)
     if draw.targets != "any" or draw.cost.takes_labels:
-        return draw.probe("examples of all kinds", params, inputs)
+        return draw.probe("examples of all kinds", params, inputs, labels=labels)
     outputs, _ = draw.forward(params, inputs)
-    sizes = np.geomspace(1e-3, 1e1, examples)[draw.random.permutation(examples)]
-    errors = draw.random.choice([-1.0, 1.0], outputs.shape) * sizes.reshape(-1, *[1] * (outputs.ndim - 1))
+    sizes = np.geomspace(1e-3, 1e1, examples)[draw.others.permutation(examples)]
+    errors = draw.others.choice([-1.0, 1.0], outputs.shape) * sizes.reshape(-1, *[1] * (outputs.ndim - 1))
     return draw.probe("examples of all kinds", params, inputs, outputs + errors)
 
 
@@ -660,7 +664,7 @@ def _with_equal_windows(sign: int, leaf: np.ndarray) -> np.ndarray:
     changed = leaf.copy()
     if leaf.ndim > 2:
         changed[...] = 0
-        changed[leaf.shape[0] // 2, leaf.shape[1] // 2, -1, 1::2] = sign or -1
+        changed[(leaf.shape[0] - 1) // 2, (leaf.shape[1] - 1) // 2, -1, 1::2] = sign or -1
     if leaf.ndim == 1:
         changed = sign * np.abs(changed)
     return changed
