@@ -705,7 +705,7 @@ def _times(params: Params, by: dict[int, tuple[float, float]]) -> Params:
 
 
 def _shifted(params: Params, k: int, leaf: int, by: float, spread: float = 0.01) -> Params:
-    """One of the biases of layer k moved, and its weights made weaker, so that all that it makes lies close together."""
+    """One of the biases of layer k moved, and its weights made weaker, so that what it makes lies close together."""
     leaves, tree = jax.tree.flatten(_times(params, {k: (spread, 1)})[k])
     biases = [i for i, x in enumerate(leaves) if x.ndim == 1]
     moved = [x + by if i == biases[leaf] else x for i, x in enumerate(leaves)]

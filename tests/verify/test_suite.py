@@ -588,7 +588,7 @@ def changed_by(mistake):
 def test_a_mistake_of_each_dimension_is_found_where_it_shows(name):
     mistake, where = MISTAKES[name]
     probes = FULL if where.startswith("full: ") else QUICK
-    assert not check(BY_JAX, changed_by(mistake), probes[where.removeprefix("full: ")])
+    assert not check(BY_JAX, changed_by(mistake), [probes[where.removeprefix("full: ")]])
 
 
 def test_without_a_mistake_all_of_this_is_right():
@@ -659,22 +659,22 @@ def by_shares(of_logits):
         (W, b), x, y = (np.asarray(p) for p in params[0]), *(np.asarray(part) for part in batch)
         dz = (of_logits(x @ W.T + b, y) - np.eye(4)[y]) / len(y)
         dW, db = (np.asarray(g, x.dtype) for g in (dz.T @ x, dz.sum(0)))
-        return LOGITS_BY_JAX(params, batch)[0], (Dense(dW, db),)
+        return LOGITS_BY_JAX(params, batch)[0], (Dense(dW, jnp.asarray(db)),)
 
     return value_and_grad
 
 
 @pytest.mark.parametrize("name", WRONG_SHARES)
 def test_shares_of_classes_that_are_wrong_are_found_and_right_ones_are_not(name):
-    assert check(LOGITS_BY_JAX, by_shares(lambda z, y: shares(z)), OF_LOGITS[name])
-    assert not check(LOGITS_BY_JAX, by_shares(WRONG_SHARES[name]), OF_LOGITS[name])
+    assert check(LOGITS_BY_JAX, by_shares(lambda z, y: shares(z)), [OF_LOGITS[name]])
+    assert not check(LOGITS_BY_JAX, by_shares(WRONG_SHARES[name]), [OF_LOGITS[name]])
 
 
 def test_soft_targets_come_in_the_place_of_labels_where_they_are_asked_for():
     probes = {probe.name: probe for probe in probes_for(LOGITS, softmax_cross_entropy, True, targets="shares")}
     assert {probe.batch[1].dtype.name for probe in probes.values()} == {"float64"}
     assert (probes["soft targets"].batch[1] > 0).all()
-    assert check(LOGITS_BY_JAX, jax.jit(backprop(LOGITS, softmax_cross_entropy)), probes["soft targets"])
+    assert check(LOGITS_BY_JAX, jax.jit(backprop(LOGITS, softmax_cross_entropy)), [probes["soft targets"]])
 
 
 # Tokens, labels by position, pictures
