@@ -312,6 +312,7 @@ def _of_parameters(draw: _Drawing, many: int) -> Iterator[Probe]:
     yield probe("biases of 0", lambda leaf: leaf if leaf.ndim > 1 else leaf * 0)
     yield probe("parameters of 0", lambda leaf: leaf * 0)
     yield probe("parameters of -1, 0 and 1", partial(_whole, draw.random))
+    yield probe("parameters above 0", lambda leaf: np.abs(leaf) / (leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 1))
     for name, examples in (("equal neurons", FEW), ("equal neurons, many examples", many)):
         params = _with_equal_rows(draw.params())
         yield draw.probe(name, params, draw.inputs(params, examples))
@@ -389,7 +390,7 @@ def _of_outputs(draw: _Drawing, many: int) -> Iterator[Probe]:
         return draw.probe(name, params, draw.inputs(params, examples), **more)
 
     # Of so large outputs float32 has no digit that counts.
-    for size in (30, 1e4):
+    for size in (30, 1e8):
         yield probe(f"outputs of {size:g}", lambda params, by=size: _times(params, {k: (by, 1)}), dtype="float64")
     if draw.classes < 2:
         return
@@ -418,6 +419,7 @@ def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
         return draw.probe(name, params, change(draw.inputs(params, examples, kind)))
 
     yield probe("pixels", _pixels, many)
+    yield probe("black and white inputs", lambda random, shape: random.randint(0, 2, shape).astype(float))
     yield probe("negative inputs", lambda random, shape: -random.uniform(0.1, 1, shape))
     # Of the first weights' gradient float32 may lose digits below its smallest numbers: the yardstick's is larger.
     tiny = draw.inputs(params, FEW, lambda random, shape: 1e-31 * _ordinary(random, shape))
@@ -454,6 +456,9 @@ def _of_pictures(draw: _Drawing) -> Iterator[Probe]:
     for name, sign in (("window ties", 1), ("window ties below 0", -1), ("window ties at 0", 0)):
         params = jax.tree.map(partial(_with_equal_windows, sign), draw.params())
         inputs = draw.inputs(params, FEW, lambda random, shape: random.randint(0, 2, shape) / 1.0)
+        # Two chessboards: in each window the largest are those of a diagonal, of which one comes first by rows and
+        # another one by columns.
+        inputs[:2] = np.indices(inputs.shape).sum(axis=0)[:2, :, :, :1] % 2
         yield draw.probe(name, params, inputs)
     params = draw.params()
     inside = (slice(None), slice(1, -1), slice(1, -1))
@@ -526,6 +531,12 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     # In float64 the outputs are known to 1e-15, and the yardstick's errors of 0.01 allow for 1e-13.
     nearest = draw.probe("errors of 1e-12", params, few_inputs, outputs + 1e-12 * signs(few), dtype="float64")
     yield nearest._replace(yardstick=(params, (few_inputs, outputs + 1e-2 * signs(few))))
+    # Without parameters the outputs are known to the last bit, and two examples have no error at all.
+    nothing = jax.tree.map(np.zeros_like, params)
+    known, _ = draw.forward(nothing, few_inputs)
+    met = draw.of_classes(draw.labels(FEW))
+    met[[1, 4]] = known[[1, 4]]
+    yield draw.probe("two targets met", nothing, few_inputs, met)
     yield draw.probe("cost of 0", params, few_inputs, outputs, size=10)
     errors = signs(few).reshape(7, -1)
     cancelling = (errors - errors.mean(axis=1, keepdims=True)).reshape(few)
@@ -581,7 +592,8 @@ def _of_calls(draw: _Drawing, first: Probe, sizes: tuple[int, ...]) -> Iterator[
     other_targets = np.roll(targets, 1, axis=0)
     yield probe("other targets", params, inputs, other_targets)
     yield probe("another last target", params, inputs, with_last_other(targets, other_targets))
-    yield first._replace(name=f"{first.name}, again")
+    for name in ("again", "and once more"):
+        yield first._replace(name=f"{first.name}, {name}")
     for examples in sizes[sizes.index(FEW) - 1 :: -1]:
         yield probe(f"the first {examples} of them", params, inputs[:examples], targets[:examples])
 
