@@ -23,6 +23,7 @@ probe's yardstick says how large they are. The suite is fixed, and what it finds
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -343,12 +344,11 @@ def _of_layers(draw: _Drawing, many: int) -> Iterator[Probe]:
     if "attention" in repr(draw.network):
         yield probe("sharp attention", lambda params: _attending(params, 8), at=lambda params: params, dtype="float64")
         yield _of_tokens_alike(draw)
-    closed = [k for k in with_params[:-1] if names[k + 1] == "sigmoid" and names[k] == "dense"]
-    if closed:
-        # What is left of these sigmoids is 1e-4, for which the next weights make up.
-        yield probe(
-            "large weights behind closed sigmoids", partial(_with_large_weights, closed, with_params), dtype="float64"
-        )
+    for k, after in pairwise(with_params):
+        if (names[k], names[k + 1]) == ("dense", "sigmoid"):
+            # What is left of these sigmoids is 1e-4, for which the next weights make up.
+            change = partial(_with_large_weights, closed=k, after=after)
+            yield probe(f"large weights behind layer {k}", change, dtype="float64")
     for k in with_params:
         activation = names[k] if names[k] in SHIFTS else names[k + 1] if k + 1 < len(names) else ""
         for leaf in range(sum(len(x.shape) == 1 for x in jax.tree.leaves(draw.network.params_like[k]))):
@@ -724,12 +724,9 @@ def _shifted(params: Params, k: int, leaf: int, by: float, spread: float = 0.01)
     return (*params[:k], tree.unflatten(moved), *params[k + 1 :])
 
 
-def _with_large_weights(closed: list[int], with_params: list[int], params: Params) -> Params:
-    """Sigmoids that are nearly 0, each layer read by weights that are as much larger."""
-    for k in closed:
-        after = with_params[with_params.index(k) + 1]
-        params = _times(_shifted(params, k, -1, -9, 0.01 if k == closed[0] else 1), {after: (8000, 1)})
-    return params
+def _with_large_weights(params: Params, closed: int, after: int) -> Params:
+    """A layer whose sigmoids are nearly 0, read by weights that are as much larger."""
+    return _times(_shifted(params, closed, -1, -9), {after: (8000, 1)})
 
 
 def _with_tied_outputs(params: Params, k: int) -> Params:
