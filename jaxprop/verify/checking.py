@@ -14,12 +14,8 @@ from jaxprop.errors import BadInput
 from jaxprop.networks import Network
 from jaxprop.verify.comparison import (
     ValueAndGrad,
-    call,
-    check_point,
-    check_reference,
     compare_beyond_rounding,
     dtype_of,
-    keyed,
 )
 from jaxprop.verify.points import Probe
 from jaxprop.verify.report import TABLE_STYLE, Comparison, LeafComparison, as_text
@@ -114,7 +110,8 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         they are: `jax.jit` them first where that pays. Where the two part, the reference is called again a few ulps
         away: what rounding alone changes is no mistake, and a leaf that it changes throughout is not judged there.
     probes: `probes_for(network, cost)`, or your own: `[Probe("a batch of 1", params, batch), ...]`. Floats are cast to
-        the dtype that is tried; whatever else a batch holds stays as it is.
+        the dtype that is tried; whatever else a batch holds stays as it is. A probe that names a dtype is tried in that
+        one alone.
 
     JAX's global x64 switch is left alone. Raises `BadInput` as `compare` does, naming the probe, and on no probes.
     What a function raised is the cause of that.
@@ -127,6 +124,8 @@ def check(reference: ValueAndGrad, candidate: ValueAndGrad, probes: Iterable[Pro
         raise BadInput("probes are no Probe records: expected some, as from jaxprop.probes_for(network)")
     for dtype in (jnp.float64, jnp.float32):
         for probe in probes:
+            if probe.dtype is not None and jnp.dtype(probe.dtype) != dtype:
+                continue
             try:
                 results.append((probe.name, compare_at(probe, reference, candidate, dtype)))
             except BadInput as error:
@@ -161,23 +160,7 @@ def compare_at(probe: Probe, reference: ValueAndGrad, candidate: ValueAndGrad, d
     """
     with jax.enable_x64(dtype == jnp.float64):
         (params, batch), yardstick = cast(((probe.params, probe.batch), probe.yardstick), dtype)
-        if yardstick is None:
-            return compare_beyond_rounding(reference, candidate, params, batch)
-        check_point(params, batch)
-        found = []
-        for point in ((params, batch), yardstick):
-            result = call("reference", reference, *point)
-            check_reference(result.value, result.grads, params)
-            found.append(result)
-        value_scale = max(_largest(result.value) for result in found)
-        largest = [max(_largest(result.grads[key]) for result in found) for key in keyed(params)]
-        scale = jax.tree.unflatten(jax.tree.structure(params), largest)
-        return compare_beyond_rounding(reference, candidate, params, batch, scale=scale, value_scale=value_scale)
-
-
-def _largest(x: Any) -> float:
-    """The largest absolute number of an array; 0 of an empty one."""
-    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0))
+        return compare_beyond_rounding(reference, candidate, params, batch, yardstick=yardstick)
 
 
 def _badness(leaf: LeafComparison) -> tuple[bool, float]:
@@ -206,6 +189,11 @@ def cast(tree: Any, dtype: Any) -> Any:
             return x
         if given.hasobject:
             raise BadInput(f"it holds a {type(x).__name__}: expected arrays of numbers")
-        return jnp.asarray(x, dtype) if jnp.issubdtype(given, jnp.floating) else jnp.asarray(x)
+        if not jnp.issubdtype(given, jnp.floating):
+            return jnp.asarray(x)
+        if isinstance(x, np.ndarray):  # which is cast by NumPy, so that nothing has to be compiled for it
+            with np.errstate(over="ignore"):
+                x = x.astype(dtype)
+        return jnp.asarray(x, dtype)
 
     return jax.tree.map(leaf, tree)

@@ -117,9 +117,12 @@ def compare_beyond_rounding(
     scale: Any = None,
     value_scale: float | None = None,
     allowed: bool = True,
+    yardstick: tuple[Any, Any] | None = None,
 ) -> Comparison:
     """`compare`, which where the two part also asks what rounding does to the reference.
 
+    yardstick: a second point `(params, batch)`. The scale of each leaf, and of the value, is then the larger of those
+        that the reference has at the two.
     allowed: whether it is asked. Where a sum cancels, or a softmax is saturated, a change of the last digits of the
         parameters and the batch changes the first ones of the gradient, and two right gradients differ. So the
         reference is called at `_DRAWS` points that are a few ulps away. What it changes by is its error, leaf by leaf,
@@ -139,6 +142,11 @@ def compare_beyond_rounding(
     scales = check_scale(scale, wanted.grads)
     if value_scale is not None:
         check_number("value_scale", value_scale)
+    if yardstick is not None:
+        beside = call("reference", reference, *yardstick)
+        check_reference(beside.value, beside.grads, params)
+        value_scale = max(_largest(wanted.value), _largest(beside.value))
+        scales = {key: max(_largest(g), _largest(beside.grads[key])) for key, g in wanted.grads.items()}
     given = call("candidate", candidate, params, batch)
 
     def judged(wanted: Result) -> tuple[LeafComparison, tuple[LeafComparison, ...]]:
@@ -223,6 +231,11 @@ def _with_rounding(wanted: "Result", reference: ValueAndGrad, params: Any, batch
         bends={key: np.zeros(b.shape, bool) for key, b in wanted.grads.items()},
         value_error=np.asarray(_BEYOND * value_error),
     )
+
+
+def _largest(x: np.ndarray) -> float:
+    """The largest absolute number of an array; 0 of an empty one."""
+    return float(np.max(np.abs(x.astype(np.float64)), initial=0))
 
 
 def _largest_change(b: np.ndarray, a: np.ndarray) -> float:

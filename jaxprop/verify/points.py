@@ -15,8 +15,10 @@ import numpy as np
 from jaxprop.errors import BadInput
 from jaxprop.verify.comparison import dtype_of
 
-# 33 is one more than a block of 32. 131 is more than a block of 128, odd, and leaves a remainder in blocks of 2 to 128.
-SIZES = (1, 2, 7, 33, 131)
+# 64 is a whole number of blocks of 2 to 64. 131 is more than a block of 128, odd, and leaves a remainder in blocks of 2
+# to 128.
+SIZES = (1, 2, 7, 64, 131)
+MOST_ALONE = 16  # parameters of which each is changed alone
 
 Limit = str | tuple[float, float]
 Change = Callable[[np.ndarray], np.ndarray]
@@ -29,12 +31,14 @@ class Probe(NamedTuple):
         by the larger of the two gradients, leaf by leaf. It is for points at which the terms of a gradient may cancel
         each other: what is left is small beside the rounding of each term, and of what size the terms are, the gradient
         at the second point says.
+    dtype: "float64" or "float32" for a point that is for one of them alone; None where `check` tries both.
     """
 
     name: str
     params: Any
     batch: Any
     yardstick: tuple[Any, Any] | None = None
+    dtype: str | None = None
 
 
 def probes(
@@ -54,7 +58,9 @@ def probes(
 
     The points: the given one; others near it, in batches of each size; parameters that are zero in part, all zero,
     small, large in part, and alike in all rows; examples that are blank, tiny, large, negative and constant, in one
-    array after the other; targets of one class; one example repeated; and the given point again, after all others.
+    array after the other; targets of one class; one example repeated; then what differs from the given point in one
+    thing, for a gradient that keeps something from call to call: one of the parameters, of the first 16; all examples
+    but the first one; one array of the batch, in another order; and the given point again, after all others.
     The yardstick of each has the same parameters, or the given ones where alike or vanishing ones let all terms cancel,
     and examples near the given ones. Arrays keep their dtypes.
 
@@ -139,7 +145,37 @@ def _probes(point: _Point, sizes: tuple[int, ...]) -> Iterator[tuple[str, list, 
     if examples:
         repeated = [_row(array, np.zeros(examples, int)) for array in batch]
         yield "one example repeated", _near(params, random), repeated, _near_batch(batch, examples, random)
+    yield from _that_differ_in_one_thing(point, random)
     yield "as given, again", *first[1:]
+
+
+def _that_differ_in_one_thing(point: _Point, random: np.random.RandomState) -> Iterator[tuple[str, list, list, list]]:
+    params, batch, examples = point.params, point.batch, point.examples
+    given, given_batch = _values(params), _values(batch)
+
+    def beside() -> list:
+        return _near_batch(batch, examples, random)
+
+    alone = [i for i, array in enumerate(params) if array.changes][:MOST_ALONE]
+    for i in alone if len(params) > 1 else ():
+        yield (
+            f"{params[i].name} alone",
+            [*given[:i], _near([params[i]], random)[0], *given[i + 1 :]],
+            given_batch,
+            beside(),
+        )
+    if examples < 2:
+        return
+    others = beside()
+    kept = [
+        np.concatenate([array.value[:1], x[1:]]) if array.examples and array.changes else array.value
+        for array, x in zip(batch, others, strict=True)
+    ]
+    yield "all but the first example", given, kept, beside()
+    for i, array in enumerate(batch):
+        if array.examples:
+            turned = _row(array, np.arange(1, examples + 1))
+            yield f"{array.name} in another order", given, [*given_batch[:i], turned, *given_batch[i + 1 :]], beside()
 
 
 def _first_row_times(factor: float) -> Change:
@@ -166,7 +202,7 @@ CANCELLING = {"parameters all zero", "parameters small", "parameters alike in al
 OF_EXAMPLES: dict[str, Change] = {
     "blank in the first example": _first_row_times(0),
     "all blank": lambda x: x * 0,
-    "tiny": lambda x: x * 1e-5,
+    "tiny": lambda x: x * 1e-9,
     "large": lambda x: x * 30,
     "large in the first example": _first_row_times(300),
     "negative": lambda x: -np.abs(x),

@@ -48,7 +48,7 @@ def test_each_judge_is_asked_in_the_type_that_it_is_named_after(monkeypatch):
 
 
 def test_a_gradient_is_wrapped_so_that_jax_takes_it_for_the_derivative():
-    _, params, batch, _ = CASE.probes[1]
+    _, params, batch, *_ = CASE.probes[1]
     f, leaves = as_custom_vjp(CASE.loss, BIAS_TWICE, params, batch)
     right = jax.tree.leaves(RIGHT(params, batch)[1])
     W, b = jax.grad(lambda *leaves: 3 * f(*leaves), argnums=(0, 1))(*map(jnp.asarray, leaves))

@@ -89,7 +89,7 @@ def test_the_network_behind_a_loss_is_told_by_its_value(activation: Activation):
 
 def test_a_users_gradient_of_one_of_our_networks_is_named(monkeypatch):
     monkeypatch.setattr(naming, "naming_for", lambda network: NAME)  # the same, at fewer points
-    _, params, batch, _ = PROBES[0]
+    _, params, batch, *_ = PROBES[0]
     loss = jp.loss(NETWORK, jp.squared_error)
     half = in_cost(lambda a, y: a - y)(NETWORK, jp.squared_error)
     named, *relations = say_what_is_wrong(loss, lambda params, batch: half(params, batch)[1], (params, batch))

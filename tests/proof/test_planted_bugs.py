@@ -11,7 +11,7 @@ import pytest
 
 from jaxprop.data.datasets import load_dataset
 from jaxprop.verify import checking
-from jaxprop.verify.comparison import compare
+from jaxprop.verify.comparison import compare_beyond_rounding
 from lab.common import Options, run
 from proof import false_alarms, judges, verdicts
 from proof import planted_bugs as script
@@ -113,7 +113,8 @@ def test_a_comparison_that_allows_no_rounding_is_found_out(tmp_path, monkeypatch
     # The two networks that a smoke run draws give the same bits by both gradients; this one does not.
     network = false_alarms.Architecture((20, 9, 12), "tanh", ("NumPy",), "float64")
     monkeypatch.setattr(script, "draw_architectures", lambda *_: [network])
-    monkeypatch.setattr(checking, "compare_beyond_rounding", partial(compare, tolerance=1e-18))
+    strict = partial(compare_beyond_rounding, tolerance=1e-18, allowed=False)
+    monkeypatch.setattr(checking, "compare_beyond_rounding", strict)
     # It calls the right gradient wrong in the smoke run's own network too, so that nothing counts as caught there.
     assert smoke_again(monkeypatch, tmp_path) == [1, 2, 3]
 

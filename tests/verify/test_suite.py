@@ -68,13 +68,13 @@ def test_the_suite_is_frozen():
 
 
 FROZEN = {
-    "6-5-5-5-3 sigmoid": 16633.072447970135,
-    "6-5-5-5-3 relu": 16628.438058414056,
-    "6-5-5-5-3 tanh": 16629.782031165378,
-    "6-5-5-5-3 identity": 16649.287489307808,
-    "4-4-4 relu": 13441.395773531298,
-    "3-1-2 tanh": 7112.204671831791,
-    "4-3 sigmoid": 10449.110771125032,
+    "6-5-5-5-3 sigmoid": 68229.8716321973,
+    "6-5-5-5-3 relu": 69988.05375322056,
+    "6-5-5-5-3 tanh": 66877.93593808016,
+    "6-5-5-5-3 identity": 70515.89004150032,
+    "4-4-4 relu": 62447.81092224846,
+    "3-1-2 tanh": 34959.73695331868,
+    "4-3 sigmoid": 46335.03653496441,
 }
 
 
@@ -82,26 +82,38 @@ def sizes_of(probes):
     return {len(probe.batch[0]) for probe in probes}
 
 
-def test_the_batches_are_of_small_sizes_of_a_block_and_one_of_the_widths_and_of_one_that_is_large():
-    assert sizes_of(PROBES["6-5-5-5-3 tanh"].values()) == {1, 2, 7, 33} | {3, 5, 6} | {301}
-    assert sizes_of(probes_for(mlp((784, 16, 16, 10)))) == {1, 2, 7, 33} | {10, 16, 784}
-    assert sizes_of(probes_for(mlp((2000, 3)))) == {1, 2, 7, 33} | {3} | {301}
-    for n in (1, 2, 7, 33, 301):
+def test_the_batches_are_of_small_sizes_of_each_width_of_whole_blocks_and_of_a_size_that_leaves_one_over():
+    assert sizes_of(PROBES["6-5-5-5-3 tanh"].values()) == {1, 2, 7, 64, 1025} | {3, 5, 6}
+    assert sizes_of(probes_for(mlp((784, 16, 12, 10)))) == {1, 2, 7, 64, 1025} | {10, 12, 16, 784}
+    assert sizes_of(probes_for(mlp((2000, 3)))) == {1, 2, 7, 64, 1025} | {3}
+    widths = {4, 13, 12, 5, 6, 8, 9, 10}  # and 11, which is one too many
+    assert sizes_of(probes_for(mlp((4, 12, *range(5, 14))))) == {1, 2, 7, 64, 1025} | widths
+    for n in (1, 2, 7, 64, 1025):
         assert len(PROBES["4-3 sigmoid"][f"batch of {n}"].batch[0]) == n
 
 
 def test_quick_batches_are_of_three_sizes_and_the_kinds_of_points_are_the_same():
     quick = probes_for(NETWORKS["4-3 sigmoid"], quick=True)
     assert sizes_of(quick) == {1, 7, 131}
-    others = {probe.name for probe in quick if "batch of" not in probe.name}
-    assert others == {name for name in PROBES["4-3 sigmoid"] if "batch of" not in name}
+    others = {probe.name for probe in quick if not probe.name.startswith(OF_A_SIZE)}
+    assert others == {name for name in PROBES["4-3 sigmoid"] if not name.startswith(OF_A_SIZE)}
+
+
+OF_A_SIZE = ("batch of", "the first ")
+
+
+def test_small_batches_are_for_both_types_and_what_takes_long_to_compile_for_float64():
+    for quick, both in ((True, {7}), (False, {1, 7, 64})):
+        probes = probes_for(NETWORKS["4-3 sigmoid"], quick=quick)
+        assert {len(probe.batch[0]) for probe in probes if probe.dtype is None} == both
+        assert {probe.dtype for probe in probes if len(probe.batch[0]) not in both} == {"float64"}
 
 
 def test_batches_that_would_fill_the_memory_are_left_out(monkeypatch):
     network = mlp((200, 3))
-    assert sizes_of(probes_for(network)) == {1, 2, 7, 33} | {3, 200}
+    assert sizes_of(probes_for(network)) == {1, 2, 7, 64, 1025} | {3, 200}
     monkeypatch.setattr(suite, "MOST_NUMBERS", 100 * count_parameters(network.params_like))
-    assert sizes_of(probes_for(network)) == {1, 2, 7, 33} | {3}
+    assert sizes_of(probes_for(network)) == {1, 2, 7, 64, 33} | {3}
 
 
 def test_layers_are_square_twice_in_a_row_and_oblong_both_ways():
@@ -187,7 +199,10 @@ def test_outputs_are_near_their_targets_and_far_from_them():
         assert found.min() > 0.4 * size
         assert found.max() < 1.6 * size
     assert errors("cost of 0").max() < 1e-15
-    assert errors("huge errors").min() > 1e4
+    assert errors("errors of 1e-12").max() < 2e-12
+    assert errors("huge errors").min() > 1e11
+    of_all_kinds = errors("examples of all kinds").max(axis=1)
+    assert (len(of_all_kinds), (of_all_kinds < 0.5).any(), (of_all_kinds > 5).any()) == (1025, True, True)
     of_examples = errors("errors of every size").max(axis=1)
     assert of_examples.min() < 1e-5
     assert of_examples.max() > 50
@@ -197,29 +212,41 @@ def test_outputs_are_near_their_targets_and_far_from_them():
 POINTS = {
     "one class": lambda x, y, p: (y[:, -1] == 1).all(),
     "classes in order": lambda x, y, p: (np.diff(y.argmax(1)) >= 0).all() and (y.sum(0) > 0).all(),
-    "batch of 33": lambda x, y, p: (np.diff(y.argmax(1)) < 0).any() and (y.sum(0) > 0).all(),
+    "batch of 64": lambda x, y, p: (np.diff(y.argmax(1)) < 0).any() and (y.sum(0) > 0).all(),
+    "one class, many examples": lambda x, y, p: (y[:, -1] == 1).all() and len(y) == 64,
     "soft targets": lambda x, y, p: (y > 0).all() and (y < 1).all() and np.allclose(y.sum(1), 1),
     "targets of any sign": lambda x, y, p: y.min() < -10 and y.max() > 10,
     "tiny targets": lambda x, y, p: 0 < np.abs(y).max() < 1e-3,
     "all targets 0.0": lambda x, y, p: not y.any(),
     "all targets 0.5": lambda x, y, p: (y == 0.5).all(),
     "all targets 1.0": lambda x, y, p: (y == 1).all(),
+    "all targets -1.0": lambda x, y, p: (y == -1).all(),
+    "all targets 0.0, many examples": lambda x, y, p: not y.any() and len(y) == 64,
+    "special targets": lambda x, y, p: {-1, -100, 255, 0, 1} <= set(y.flat),
     "pixels": lambda x, y, p: x.min() == 0 and x.max() == 1 and (x == 1).any() and ((x > 0) & (x < 1)).any(),
     "negative inputs": lambda x, y, p: (x < 0).all(),
     "large inputs": lambda x, y, p: x.max() > 200 and np.abs(p[0].W).max() < 0.02,
-    "tiny inputs": lambda x, y, p: 0 < np.abs(x).max() <= 1e-6,
+    "huge inputs": lambda x, y, p: x.max() > 1e11 and np.abs(p[0].W).max() < 1e-11,
+    "tiny inputs": lambda x, y, p: 0 < np.abs(x).max() <= 1e-31,
+    "special examples": lambda x, y, p: x[0].any() and x[0].sum() == x[0][::-1].sum() == 0 and set(x[1]) == {1},
     "inputs of every size": lambda x, y, p: np.abs(x).max(1).min() < 1e-4 and np.abs(x).max() > 0.1,
     "constant inputs": lambda x, y, p: (x == x[:, :1]).all() and len(set(x[:, 0])) == 7,
     "blank example": lambda x, y, p: list(x.any(1)) == [True, False, True, True, True, True, False],
     "blank example, batch of 1": lambda x, y, p: x.shape[0] == 1 and not x.any(),
     "blank batch": lambda x, y, p: x.shape[0] == 7 and not x.any(),
-    "repeated examples": lambda x, y, p: (x[::2][:16] == x[1::2]).all() and (y[::2][:16] != y[1::2]).any(),
+    "repeated examples": lambda x, y, p: (x[::2] == x[1::2]).all() and (y[::2] != y[1::2]).any(),
     "one example repeated": lambda x, y, p: (x == x[0]).all() and (y == y[0]).all() and x.any(),
     "parameters of 0": lambda x, y, p: not any(leaf.any() for leaf in jax.tree.leaves(p)),
     "biases of 0": lambda x, y, p: all(d.W.all() and not d.b.any() for d in p if d),
     "small biases": lambda x, y, p: all(0 < np.abs(d.b).max() < 0.01 < np.abs(d.W).max() for d in p if d),
     "small weights": lambda x, y, p: all(0 < np.abs(d.W).max() < 0.01 < np.abs(d.b).max() for d in p if d),
     "large rows": lambda x, y, p: all(np.abs(d.W).max() > 10 for d in p if d),
+    "parameters of -1, 0 and 1": lambda x, y, p: all(set(np.unique(leaf)) <= {-1, 0, 1} for leaf in jax.tree.leaves(p)),
+    "parameters above 0": lambda x, y, p: all((leaf > 0).all() for leaf in jax.tree.leaves(p)),
+    "black and white inputs": lambda x, y, p: set(x.flat) == {0, 1},
+    "two targets met": lambda x, y, p: [i for i in range(7) if (y[i] == 0.5).all()] == [1, 4] and not p[0].W.any(),
+    "tiny errors on the way back": lambda x, y, p: np.abs(p[-2].W).max() < 1e-24 < 0.1 < np.abs(p[-2].b).max(),
+    "large weights behind layer 2": lambda x, y, p: np.abs(p[4].W).max() > 1000 > 100 > np.abs(p[6].W).max(),
     "equal neurons": lambda x, y, p: all(not np.ptp(d.W, axis=0).any() and not np.ptp(d.b) for d in p[:-2] if d),
 }
 
@@ -234,26 +261,63 @@ def test_a_point_comes_again_after_others_that_differ_in_one_thing():
     probes = PROBES["6-5-5-5-3 sigmoid"]
     first = probes["batch of 7"]
     params, (inputs, targets) = first.params, first.batch
-    *_, other_params, other_inputs, other_targets, again = probes.values()
-    assert again._replace(name=first.name) is not first
-    assert again[1:] == first[1:]
-    assert other_params.params is not params
-    assert other_params.batch[1] is other_inputs.batch[1] is targets
-    assert other_inputs.params is other_targets.params is params
-    assert other_targets.batch[0] is inputs
-    assert (other_inputs.batch[0] != inputs).any()
-    assert (other_targets.batch[1] != targets).any()
+    names = list(probes)
+    start, again = names.index("other parameters"), names.index("batch of 7, again")
+    assert probes[names[again + 1]][1:] == first[1:], "twice in a row"
+    between = [probes[name] for name in names[start:again]]
+    assert probes["batch of 7, again"][1:] == first[1:]
+    changed = []
+    for probe in between:
+        parts = [*jax.tree.leaves(probe.params), *probe.batch]
+        same = [np.array_equal(x, y) for x, y in zip(parts, [*jax.tree.leaves(params), inputs, targets], strict=True)]
+        changed.append({i for i, is_same in enumerate(same) if not is_same})
+    leaves = len(jax.tree.leaves(params))
+    assert changed == [set(range(leaves)), *({i} for i in range(leaves)), *[{leaves}] * 5, *[{leaves + 1}] * 2]
+    new = {name: np.any(probes[name].batch[0] != inputs, axis=1) for name in names[start:again]}
+    assert list(new["other inputs after the first"]) == [False, *[True] * 6]
+    assert list(new["another last input"]) == [*[False] * 6, True]
+    assert np.abs(probes["inputs that are 1e-9 larger"].batch[0] - inputs).max() < 1.1e-9
+    assert [len(probes[name].batch[0]) for name in names[again + 2 :]] == [6, 5, 3, 2, 1]
+    np.testing.assert_array_equal(probes["the first 2 of them"].batch[0], inputs[:2])
 
 
-def test_a_yardstick_has_other_targets_and_all_else_the_same():
+def test_a_yardstick_has_other_targets_or_other_parameters_and_all_else_the_same():
+    by_params, by_inputs = set(), set()
     for probe in PROBES["6-5-5-5-3 sigmoid"].values():
         assert probe.yardstick is not None
         params, (inputs, targets) = probe.yardstick
-        assert params is probe.params
-        assert inputs is probe.batch[0]
         assert targets.shape == probe.batch[1].shape
-        assert (targets != probe.batch[1]).all()
-        assert np.abs(targets).max() > 0.2
+        if params is not probe.params:
+            by_params.add(probe.name)
+            assert (inputs is probe.batch[0], targets is probe.batch[1]) == (True, True)
+        elif inputs is not probe.batch[0]:
+            by_inputs.add(probe.name)
+            assert targets is probe.batch[1]
+        else:
+            assert (targets != probe.batch[1]).all()
+            assert np.abs(targets).max() > 0.2
+    assert by_inputs == {"tiny inputs"}
+    assert by_params == {f"biases of {by:+} in layer {k}" for k in (0, 2, 4, 6) for by in (-31, 31, -62)}
+
+
+def test_whole_layers_are_closed_and_open_and_numbers_between_layers_are_of_every_size():
+    network, probes = NETWORKS["6-5-5-5-3 sigmoid"], PROBES["6-5-5-5-3 sigmoid"]
+    for by in (-31, 31, -62):
+        for i in range(4):
+            z = pre_activations(network, probes[f"biases of {by:+} in layer {2 * i}"])
+            assert np.abs(z[i] - by).max() < 3
+            assert all(np.abs(of_layer).max() < 8 for of_layer in (*z[:i], *z[i + 1 :]))
+    of_relu = PROBES["6-5-5-5-3 relu"]
+    for k in range(3):
+        for by, on in ((-3, False), (3, True)):
+            z = pre_activations(NETWORKS["6-5-5-5-3 relu"], of_relu[f"biases of {by:+} in layer {2 * k}"])[k]
+            assert ((z > 0) == on).mean() > 0.9
+    for size in (1e-20, 1e10):
+        z = pre_activations(NETWORKS["6-5-5-5-3 relu"], of_relu[f"hidden numbers of {size:g}"])
+        assert all(size / 100 < np.abs(of_layer).max() < 100 * size for of_layer in z[:-1])
+        assert 0.01 < np.abs(z[-1]).max() < 100
+    assert "hidden numbers of 1e-20" in PROBES["6-5-5-5-3 tanh"]
+    assert not any(name.startswith("hidden numbers") for name in probes)
 
 
 def test_rounding_does_not_decide_on_which_side_of_a_relu_a_pre_activation_lies():
@@ -313,7 +377,8 @@ LABELS = Cost(lambda a, y: -a.reshape(-1)[y], lambda a, y: -jax.nn.one_hot(y, a.
 
 def test_probes_have_the_shapes_of_any_network_and_scalars_take_part():
     probes = {probe.name: probe for probe in probes_for(PICTURES)}
-    assert {name for name in PROBES["4-3 sigmoid"] if "batch of" not in name} < probes.keys()
+    of_its_layers = ("batch of", "biases of +", "biases of -", "other [")
+    assert {name for name in PROBES["4-3 sigmoid"] if not name.startswith(of_its_layers)} < probes.keys()
     for probe in probes.values():
         PICTURES.check_params(probe.params)
         PICTURES.check_batch(probe.batch)
@@ -342,6 +407,8 @@ def test_targets_are_whole_numbers_where_the_cost_takes_labels():
             assert 0 <= labels.min() <= labels.max() < classes
             one = floats[other.name]
             np.testing.assert_array_equal(one.batch[0], other.batch[0])
+            if other.name == "examples of all kinds":  # with targets that are not one-hot, where they need not be
+                continue
             np.testing.assert_array_equal(one.batch[1].reshape(len(labels), -1).argmax(axis=1), labels)
 
 
@@ -377,9 +444,8 @@ def test_unknown_targets_are_refused():
 # Mistakes for all dimensions, in the gradient of one dense layer: grads, parameters, inputs, targets, outputs -> grads.
 
 NETWORK = NETWORKS["4-3 sigmoid"]
-QUICK = probes_for(NETWORK, quick=True)
+QUICK, FULL = ({probe.name: probe for probe in probes_for(NETWORK, quick=quick)} for quick in (True, False))
 BY_JAX = jax.jit(autodiff(NETWORK, squared_error))
-CALLS = []
 
 
 def gradient_of(weights, p, x, y, a):
@@ -388,9 +454,21 @@ def gradient_of(weights, p, x, y, a):
     return Dense(dz.T @ x, dz.sum(0))
 
 
-def kept(g, p, x, y, a):
-    CALLS.append(g)
-    return next(known for known in CALLS if known.W.dtype == g.W.dtype) if len(x) == 7 else g
+def with_inputs(change):
+    return lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, change(x).astype(x.dtype), y, a)
+
+
+def with_targets(change):
+    return lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x, change(y, a).astype(y.dtype), a)
+
+
+def with_slope(slope):
+    def changed(g, p, x, y, a):
+        z = x @ p.W.T + p.b
+        dz = 2 * (a - y) * slope(z, a) / len(x)
+        return Dense(dz.T @ x, dz.sum(0))
+
+    return changed
 
 
 def norm(g):
@@ -401,59 +479,223 @@ def cost(a, y):
     return ((a - y) ** 2).sum(axis=1)
 
 
+def centred(y, a):
+    """The targets for which errors of one sign have a mean of 0."""
+    e = a - y
+    one_sign = (len(e) > 8) & ((e > 0).all(0) | (e < 0).all(0))
+    return a - np.where(one_sign, e - e.mean(0), e)
+
+
+def far_from(y, a):
+    return np.abs(a - y)
+
+
+# A mistake, and the point at which it shows; where that is said to be full, the quick suite has no such point.
 MISTAKES = {
-    "the first 32 alone": lambda g, *at: gradient_of(np.arange(len(at[1])) < 32, *at),
-    "the first 128 alone": lambda g, *at: gradient_of(np.arange(len(at[1])) < 128, *at),
-    "what is left of blocks of 16": lambda g, *at: gradient_of(
-        np.arange(len(at[1])) < max(len(at[1]) // 16 * 16, min(len(at[1]), 16)), *at
+    "the first 32 alone": (lambda g, *at: gradient_of(np.arange(len(at[1])) < 32, *at), "batch of 131"),
+    "the first 128 alone": (lambda g, *at: gradient_of(np.arange(len(at[1])) < 128, *at), "batch of 131"),
+    "the first 512 alone": (lambda g, *at: gradient_of(np.arange(len(at[1])) < 512, *at), "full: batch of 1025"),
+    "summed over 4 devices where 4 divides": (
+        lambda g, *at: gradient_of(np.full(len(at[1]), 1 if len(at[1]) % 4 else 4), *at),
+        "full: batch of 64",
     ),
-    "divided by 32 at most": lambda g, p, x, y, a: jax.tree.map(lambda leaf: leaf * len(x) / min(len(x), 32), g),
-    "examples with the same inputs counted once": lambda g, *at: gradient_of(
-        [all((x != at[1][i]).any() for x in at[1][:i]) for i in range(len(at[1]))], *at
+    "a block of 32 too few where 32 divides": (
+        lambda g, *at: gradient_of(np.arange(len(at[1])) < len(at[1]) - 32 * (len(at[1]) % 32 == 0), *at),
+        "full: batch of 64",
     ),
-    "blank examples left out": lambda g, *at: gradient_of(at[1].any(axis=1), *at),
-    "the label of the largest target": lambda g, p, x, y, a: gradient_of(
-        np.ones(len(x)), p, x, np.eye(3)[y.argmax(1)].astype(y.dtype), a
+    "what is left of blocks of 16": (
+        lambda g, *at: gradient_of(np.arange(len(at[1])) < max(len(at[1]) // 16 * 16, min(len(at[1]), 16)), *at),
+        "batch of 131",
     ),
-    "targets cut to [0, 1]": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x, y.clip(0, 1), a),
-    "the targets of the first example": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x, y[:1] + 0 * y, a),
-    "errors below 1e-3 left out": lambda g, *at: gradient_of(np.abs(at[3] - at[2]).max(axis=1) > 1e-3, *at),
-    "a cost below 1e-12 left out": lambda g, *at: gradient_of(cost(at[3], at[2]) > 1e-12, *at),
-    "a cost above 1e6 left out": lambda g, *at: gradient_of(cost(at[3], at[2]) < 1e6, *at),
-    "cut to a norm of 100": lambda g, *at: jax.tree.map(lambda leaf: leaf * min(1, 100 / max(norm(g), 1e-30)), g),
-    "no gradient below a norm of 1e-6": lambda g, *at: jax.tree.map(lambda leaf: leaf * (norm(g) > 1e-6), g),
-    "inputs cut to [-1, 1]": lambda g, p, x, y, a: gradient_of(np.ones(len(x)), p, x.clip(-1, 1), y, a),
-    "inputs below 1e-5 left out": lambda g, p, x, y, a: gradient_of(
-        np.ones(len(x)), p, np.where(np.abs(x) < 1e-5, 0, x).astype(x.dtype), y, a
+    "divided by 32 at most": (
+        lambda g, p, x, y, a: jax.tree.map(lambda leaf: leaf * len(x) / min(len(x), 32), g),
+        "batch of 131",
     ),
-    "weights above 10 left alone": lambda g, p, x, y, a: g._replace(W=np.where(np.abs(p.W) > 10, 0, g.W)),
-    "no gradient for parameters of 0": lambda g, p, x, y, a: g._replace(b=np.where(p.b == 0, 0, g.b)),
-    "examples of one class left out": lambda g, p, x, y, a: (
-        g if len(x) == 1 or (y != y[0]).any() else g._replace(b=0 * g.b)
+    "examples with the same inputs counted once": (
+        lambda g, *at: gradient_of([all((x != at[1][i]).any() for x in at[1][:i]) for i in range(len(at[1]))], *at),
+        "repeated examples",
     ),
-    "the gradient of the first call": kept,
+    "blank examples left out": (lambda g, *at: gradient_of(at[1].any(axis=1), *at), "blank example"),
+    "inputs that add up to 0 left out": (
+        lambda g, *at: gradient_of((at[1].sum(axis=1) != 0) | ~at[1].any(axis=1), *at),
+        "special examples",
+    ),
+    "examples that are right left out, of many": (
+        lambda g, *at: gradient_of((far_from(at[2], at[3]).max(axis=1) > 0.5) | (len(at[1]) < 500), *at),
+        "full: examples of all kinds",
+    ),
+    "the label of the largest target": (with_targets(lambda y, a: np.eye(3)[y.argmax(1)]), "soft targets"),
+    "targets cut to [0, 1]": (with_targets(lambda y, a: y.clip(0, 1)), "targets of any sign"),
+    "targets of -1 ignored": (with_targets(lambda y, a: np.where(y == -1, a, y)), "all targets -1.0"),
+    "targets of -100 ignored": (with_targets(lambda y, a: np.where(y == -100, a, y)), "special targets"),
+    "the targets of the first example": (with_targets(lambda y, a: y[:1] + 0 * y), "batch of 7"),
+    "errors of one sign centred": (with_targets(centred), "all targets 0.0, many examples"),
+    "the mean of what is not 0": (
+        lambda g, p, x, y, a: gradient_of(len(x) / max(1, (a != y).any(axis=1).sum()) * np.ones(len(x)), p, x, y, a),
+        "two targets met",
+    ),
+    "errors below 1e-3 left out": (
+        lambda g, *at: gradient_of(far_from(at[2], at[3]).max(axis=1) > 1e-3, *at),
+        "errors of 0.0001",
+    ),
+    "errors below 1e-10 left out": (
+        with_targets(lambda y, a: np.where(far_from(y, a) < 1e-10, a, y)),
+        "errors of 1e-12",
+    ),
+    "a cost below 1e-12 left out": (lambda g, *at: gradient_of(cost(at[3], at[2]) > 1e-12, *at), "errors of 1e-08"),
+    "a cost above 1e6 left out": (lambda g, *at: gradient_of(cost(at[3], at[2]) < 1e6, *at), "huge errors"),
+    "cut to a norm of 100": (
+        lambda g, *at: jax.tree.map(lambda leaf: leaf * min(1, 100 / max(norm(g), 1e-30)), g),
+        "huge errors",
+    ),
+    "cut to a norm of 1e7": (
+        lambda g, *at: jax.tree.map(lambda leaf: leaf * min(1, 1e7 / max(norm(g), 1e-30)), g),
+        "huge errors",
+    ),
+    "no gradient below 1e-20": (
+        lambda g, *at: jax.tree.map(lambda leaf: np.where(np.abs(leaf) < 1e-20, 0, leaf), g),
+        "tiny inputs",
+    ),
+    "inputs cut to [-1, 1]": (with_inputs(lambda x: x.clip(-1, 1)), "large inputs"),
+    "inputs cut to 1e6": (with_inputs(lambda x: x.clip(-1e6, 1e6)), "huge inputs"),
+    "inputs below 1e-5 left out": (with_inputs(lambda x: np.where(np.abs(x) < 1e-5, 0, x)), "tiny inputs"),
+    "inputs below 1e-30 left out": (with_inputs(lambda x: np.where(np.abs(x) < 1e-30, 0, x)), "tiny inputs"),
+    "weights above 10 left alone": (
+        lambda g, p, *at: g._replace(W=np.where(np.abs(p.W) > 10, 0, g.W)),
+        "large rows",
+    ),
+    "no gradient for parameters of 0": (lambda g, p, *at: g._replace(b=np.where(p.b == 0, 0, g.b)), "biases of 0"),
+    "no gradient for weights of 1": (
+        lambda g, p, *at: g._replace(W=np.where(p.W == 1, 0, g.W)),
+        "parameters of -1, 0 and 1",
+    ),
+    "flat beyond 30": (with_slope(lambda z, a: np.where(np.abs(z) > 30, 0, a * (1 - a))), "biases of -31 in layer 0"),
+    "flat above 25": (with_slope(lambda z, a: np.where(z > 25, 0, a * (1 - a))), "biases of +31 in layer 0"),
+    "a slope of 1e-15 at least": (with_slope(lambda z, a: np.maximum(a * (1 - a), 1e-15)), "biases of -62 in layer 0"),
+    "examples of one class left out": (
+        lambda g, p, x, y, a: g if len(x) == 1 or (y != y[0]).any() else g._replace(b=0 * g.b),
+        "one class",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_of_each_dimension_is_found(name):
+def changed_by(mistake):
     def value_and_grad(params, batch):
         (dense, _), (x, y) = jax.tree.map(np.asarray, (params, tuple(batch)))
         value, (grads, nothing) = BY_JAX(params, batch)
         with np.errstate(over="ignore"):
             a = 1 / (1 + np.exp(-(x @ dense.W.T + dense.b)))
         right = gradient_of(np.ones(len(x)), dense, x, y, a)
-        changed = MISTAKES[name](right, dense, x, y, a)
+        changed = mistake(right, dense, x, y, a)
         return value, (jax.tree.map(lambda g, like: np.asarray(g, like.dtype), changed, grads), nothing)
 
-    assert not check(BY_JAX, value_and_grad, QUICK).agree
+    return value_and_grad
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_each_dimension_is_found_where_it_shows(name):
+    mistake, where = MISTAKES[name]
+    probes = FULL if where.startswith("full: ") else QUICK
+    assert not check(BY_JAX, changed_by(mistake), [probes[where.removeprefix("full: ")]])
 
 
 def test_without_a_mistake_all_of_this_is_right():
-    MISTAKES["none"] = lambda g, *at: g
-    with pytest.raises(AssertionError):
-        test_a_mistake_of_each_dimension_is_found("none")
-    del MISTAKES["none"]
+    assert check(BY_JAX, changed_by(lambda g, *at: g), QUICK.values())
+    points = {where.removeprefix("full: ") for _, where in MISTAKES.values() if where.startswith("full: ")}
+    assert check(BY_JAX, changed_by(lambda g, *at: g), [FULL[name] for name in points])
+
+
+# What is known again, by (W, b, x, y), is taken for what it was at first: its parameters, its inputs, or all of it.
+KNOWN_BY = {
+    "the shape": lambda W, b, x, y: (),
+    "the inputs": lambda W, b, x, y: (x,),
+    "the weights": lambda W, b, x, y: (W, x, y),
+    "the biases": lambda W, b, x, y: (b, x, y),
+    "the first example": lambda W, b, x, y: (W, b, x[:1], y),
+    "all but the last example": lambda W, b, x, y: (W, b, x[:-1], y),
+    "inputs that are rounded": lambda W, b, x, y: (W, b, np.round(x, 3), y),
+    "the sum of the inputs": lambda W, b, x, y: (W, b, np.round(x.sum(), 9), y),
+    "all but the targets": lambda W, b, x, y: (W, b, x),
+    "all but the last target": lambda W, b, x, y: (W, b, x, y[:-1]),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN_BY)
+def test_what_is_kept_from_an_earlier_call_is_found(name):
+    names = list(QUICK)
+    calls = [QUICK["batch of 7"], *(QUICK[name] for name in names[names.index("other parameters") :])]
+    kept = {}
+
+    def value_and_grad(params, batch):
+        parts = [np.asarray(x) for x in (*params[0], *batch)]
+        key = (parts[0].dtype, len(parts[2]), *(np.asarray(part).tobytes() for part in KNOWN_BY[name](*parts)))
+        _, grads = BY_JAX(*kept.setdefault(key, (params, batch)))
+        return BY_JAX(params, batch)[0], grads
+
+    assert not check(BY_JAX, value_and_grad, calls)
+
+
+def test_what_is_added_up_when_the_same_is_asked_twice_is_found():
+    last: list[Any] = [None]
+
+    def value_and_grad(params, batch):
+        value, grads = BY_JAX(params, batch)
+        point = [np.asarray(x).tobytes() for x in (*params[0], *batch)]
+        twice, last[0] = point == last[0], point
+        return value, jax.tree.map(lambda g: 2 * g, grads) if twice else grads
+
+    assert not check(BY_JAX, value_and_grad, [QUICK["batch of 7, again"], QUICK["batch of 7, and once more"]])
+    assert not check(BY_JAX, value_and_grad, QUICK.values())
+
+
+# Logits: a dense layer, whose outputs the cost takes as they are. What is wrong are the shares p of the classes.
+LOGITS = Network((dense(4),), (5,))
+OF_LOGITS = {probe.name: probe for probe in probes_for(LOGITS, softmax_cross_entropy)}
+LOGITS_BY_JAX = jax.jit(autodiff(LOGITS, softmax_cross_entropy))
+
+
+def shares(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def tied(z, y):
+    largest = z == z.max(1, keepdims=True)
+    return np.where(largest.sum(1, keepdims=True) > 1, largest / largest.sum(1, keepdims=True), shares(z))
+
+
+WRONG_SHARES = {
+    "outputs around 1000": lambda z, y: np.exp(z) / np.exp(z).sum(1, keepdims=True),
+    "outputs around -1000": lambda z, y: np.exp(z) / (np.exp(z).sum(1, keepdims=True) + 1e-300),
+    "outputs of 1e+08": lambda z, y: shares(z.clip(-300, 300)),
+    "outputs of 30": lambda z, y: np.where(shares(z) < 1e-7, 0, shares(z)),
+    "all sure and right": lambda z, y: np.maximum(shares(z), 1e-12),
+    "tied outputs": tied,
+    "one class, many examples": lambda z, y: np.where(np.isin(range(4), y) | (len(y) < 30), shares(z), 0),
+}
+
+
+def by_shares(of_logits):
+    def value_and_grad(params, batch):
+        (W, b), x, y = (np.asarray(p) for p in params[0]), *(np.asarray(part) for part in batch)
+        dz = (of_logits(x @ W.T + b, y) - np.eye(4)[y]) / len(y)
+        dW, db = (np.asarray(g, x.dtype) for g in (dz.T @ x, dz.sum(0)))
+        return LOGITS_BY_JAX(params, batch)[0], (Dense(dW, jnp.asarray(db)),)
+
+    return value_and_grad
+
+
+@pytest.mark.parametrize("name", WRONG_SHARES)
+def test_shares_of_classes_that_are_wrong_are_found_and_right_ones_are_not(name):
+    assert check(LOGITS_BY_JAX, by_shares(lambda z, y: shares(z)), [OF_LOGITS[name]])
+    assert not check(LOGITS_BY_JAX, by_shares(WRONG_SHARES[name]), [OF_LOGITS[name]])
+
+
+def test_soft_targets_come_in_the_place_of_labels_where_they_are_asked_for():
+    probes = {probe.name: probe for probe in probes_for(LOGITS, softmax_cross_entropy, True, targets="shares")}
+    assert {probe.batch[1].dtype.name for probe in probes.values()} == {"float64"}
+    assert (probes["soft targets"].batch[1] > 0).all()
+    assert check(LOGITS_BY_JAX, jax.jit(backprop(LOGITS, softmax_cross_entropy)), [probes["soft targets"]])
 
 
 # Tokens, labels by position, pictures
@@ -524,18 +766,41 @@ def test_a_label_is_for_all_outputs_where_a_cost_of_ones_own_takes_one():
     np.testing.assert_array_equal(labels.flat, np.arange(10) % 3)
 
 
-def test_windows_tie_above_0_with_different_pictures_below_and_edges_are_alone():
+def test_windows_tie_above_0_below_it_and_at_it_with_different_pictures_and_edges_are_alone():
     network = Network((conv2d(2, 2), relu(), max_pool(2)), (4, 5, 1))
     probes = {probe.name: probe for probe in probes_for(network, quick=True)}
-    params, (inputs, _) = probes["window ties"].params, probes["window ties"].batch
-    z, _ = jax.vmap(network.layers[0].forward, (None, 0))(params[0], inputs)
-    assert (z[..., 0] == z[0, 0, 0, 0]).all()
-    assert z[0, 0, 0, 0] > 0
-    assert np.ptp(z[..., 1]) > 0
-    assert set(inputs.flat) == {0, 1}
+    for name, sign in (("window ties", 1), ("window ties below 0", -1), ("window ties at 0", 0)):
+        params, (inputs, _) = probes[name].params, probes[name].batch
+        z, _ = jax.vmap(network.layers[0].forward, (None, 0))(params[0], inputs)
+        assert (np.sign(z[..., 0]) == sign).all()
+        assert np.ptp(z[..., 0]) == 0
+        assert len(np.unique(z[..., 1])) == 2
+        windows = np.asarray(z[:, :, :4, 1]).reshape(-1, 2, 2, 2, 2).swapaxes(2, 3).reshape(-1, 4)
+        largest = windows == windows.max(1, keepdims=True)
+        assert {(False, True, True, False), (True, True, True, True)} <= set(map(tuple, largest.tolist()))
+        assert set(inputs.flat) == {0, 1}
     edges = probes["edges alone"].batch[0]
     assert not edges[:, 1:-1, 1:-1].any()
     assert (edges[:, [0, -1]] > 0).all()
+
+
+def test_an_attention_looks_at_one_position_nearly_or_has_scores_that_are_large_and_alike():
+    attention_alone = Network((attention(1), flatten(), dense(3)), (5, 4))
+    probes = {probe.name: probe for probe in probes_for(attention_alone, quick=True)}
+
+    def scores(name):
+        probe = probes[name]
+        q, k = (probe.batch[0] @ W.T for W in probe.params[0][:2])
+        return q @ k.swapaxes(1, 2) / 2
+
+    S = scores("sharp attention")
+    P = np.exp(S - S.max(-1, keepdims=True))
+    P /= P.sum(-1, keepdims=True)
+    assert (P > 0.99999).any()
+    assert P.min() < 1e-9
+    S = scores("positions nearly alike")
+    assert np.abs(S).max() > 30
+    assert np.ptp(S, axis=-1).max() < 10
 
 
 # Right networks of every family: nothing may be called wrong.
