@@ -75,9 +75,7 @@ class Check:
         from rich.table import Table
         from rich.text import Text
 
-        probes = len({name for name, _ in self.results})
-        dtypes = " and in ".join(dict.fromkeys(comparison.dtype for _, comparison in self.results))
-        title = f"They agree at {probes} {'probe' if probes == 1 else 'probes'}, in {dtypes}"
+        title = f"They agree at {self._where()}"
         if not self.agree:
             first = self.failing_leaves[0]
             # Of a chain of layers the last one comes last in the tree; of a dictionary, the last name.
@@ -98,6 +96,18 @@ class Check:
             verdict = Text(leaf.verdict, style="red" if failed else "green")
             table.add_row(escape(path), f"{failed} of {len(found)}", scaled, escape(where), verdict)
         return table
+
+    def _where(self) -> str:
+        """How many probes in which dtypes, such as "2 probes, in float64 and in float32"."""
+        by_dtype: dict[str, set[str]] = {}
+        for name, comparison in self.results:
+            by_dtype.setdefault(comparison.dtype, set()).add(name)
+        counts = [len(names) for names in by_dtype.values()]
+        probes = f"{counts[0]} {'probe' if counts[0] == 1 else 'probes'}"
+        if len(set(counts)) == 1:
+            return f"{probes}, in {' and in '.join(by_dtype)}"
+        dtype, *others = by_dtype
+        return " and ".join([f"{probes} in {dtype}", *(f"{len(by_dtype[other])} in {other}" for other in others)])
 
     def __str__(self) -> str:
         return as_text(self)

@@ -136,6 +136,8 @@ def test_the_record_is_for_json_and_for_people():
     assert "batch of 1, float64" in row
     assert "holds inf at [0, 0]" in row
     assert str(check(BY_JAX, BY_BACKPROP, probes)).startswith("They agree at 2 probes, in float64 and in float32")
+    in_one = [probes[0]._replace(dtype="float64"), probes[1]]
+    assert str(check(BY_JAX, BY_BACKPROP, in_one)).startswith("They agree at 2 probes in float64 and 1 in float32")
 
 
 def test_the_table_shows_each_leaf_where_it_is_worst():
