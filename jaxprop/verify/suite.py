@@ -291,7 +291,7 @@ def _of_sizes(draw: _Drawing, sizes: tuple[int, ...]) -> Iterator[Probe]:
 def _of_parameters(draw: _Drawing, many: int) -> Iterator[Probe]:
     """Parameters of every kind, which put pre-activations where they can be; ordinary inputs."""
 
-    def probe(name: str, change: Callable, examples: int = 7, labels: Any = None) -> Probe:
+    def probe(name: str, change: Callable, examples: int = FEW, labels: Any = None) -> Probe:
         params = jax.tree.map(change, draw.params())
         return draw.probe(name, params, draw.inputs(params, examples), labels=labels)
 
@@ -415,7 +415,7 @@ def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
         return
     params = draw.params()
 
-    def probe(name: str, kind: Callable, examples: int = 7, change: Callable = lambda inputs: inputs) -> Probe:
+    def probe(name: str, kind: Callable, examples: int = FEW, change: Callable = lambda inputs: inputs) -> Probe:
         return draw.probe(name, params, change(draw.inputs(params, examples, kind)))
 
     yield probe("pixels", _pixels, many)
@@ -446,8 +446,8 @@ def _of_inputs(draw: _Drawing, many: int) -> Iterator[Probe]:
 
 def _one_example_repeated(draw: _Drawing, params: Params) -> Probe:
     once = draw.inputs(params, 1)
-    labels = np.repeat(draw.counted(1), 7, axis=0)
-    return draw.probe("one example repeated", params, np.repeat(once, 7, axis=0), labels=labels)
+    labels = np.repeat(draw.counted(1), FEW, axis=0)
+    return draw.probe("one example repeated", params, np.repeat(once, FEW, axis=0), labels=labels)
 
 
 def _of_pictures(draw: _Drawing) -> Iterator[Probe]:
@@ -468,14 +468,14 @@ def _of_pictures(draw: _Drawing) -> Iterator[Probe]:
         inputs[inside] = 0
         return inputs
 
-    yield draw.probe("edges alone", params, draw.inputs(params, 7, edges))
+    yield draw.probe("edges alone", params, draw.inputs(params, FEW, edges))
 
 
 def _of_tokens(draw: _Drawing, many: int) -> Iterator[Probe]:
     """Tokens that a table is looked up with: whoever adds up what comes back for one row, must add up all of it."""
     params, tokens = draw.params(), draw.kinds.tokens
 
-    def probe(name: str, kind: Kind, examples: int = 7) -> Probe:
+    def probe(name: str, kind: Kind, examples: int = FEW) -> Probe:
         return draw.probe(name, params, draw.inputs(params, examples, lambda *drawn: kind(*drawn).astype(np.int32)))
 
     def as_rows(of_examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -497,7 +497,7 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     """Targets of every kind that is legal; ordinary parameters, and inputs as of pictures."""
     params = draw.params()
     pixels = draw.kinds.pixels
-    few_inputs, many_inputs = draw.inputs(params, 7, pixels), draw.inputs(params, many, pixels)
+    few_inputs, many_inputs = draw.inputs(params, FEW, pixels), draw.inputs(params, many, pixels)
     yield draw.probe("one class", params, few_inputs, labels=draw.of_one_class(FEW))
     yield draw.probe("one class, many examples", params, many_inputs, labels=draw.of_one_class(many))
     labels = draw.labels(many)
@@ -505,8 +505,8 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     yield draw.probe("classes in order", params, many_inputs, labels=in_order)
     if draw.cost.takes_labels or draw.targets == "one-hot":
         return
-    few, all_of_many = (7, *draw.network.out_shape), (many, *draw.network.out_shape)
-    shares = draw.random.dirichlet(np.ones(draw.classes), 7).reshape(few)
+    few, all_of_many = (FEW, *draw.network.out_shape), (many, *draw.network.out_shape)
+    shares = draw.random.dirichlet(np.ones(draw.classes), FEW).reshape(few)
     yield draw.probe("soft targets", params, few_inputs, shares)
     if draw.targets != "any":
         return
@@ -538,7 +538,7 @@ def _of_targets(draw: _Drawing, many: int) -> Iterator[Probe]:
     met[[1, 4]] = known[[1, 4]]
     yield draw.probe("two targets met", nothing, few_inputs, met)
     yield draw.probe("cost of 0", params, few_inputs, outputs, size=10)
-    errors = signs(few).reshape(7, -1)
+    errors = signs(few).reshape(FEW, -1)
     cancelling = (errors - errors.mean(axis=1, keepdims=True)).reshape(few)
     yield draw.probe("errors that add up to 0", params, few_inputs, outputs + cancelling, size=10)
     outputs, _ = draw.forward(params, many_inputs)
