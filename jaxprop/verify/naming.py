@@ -67,7 +67,7 @@ def name_relations(
 
 
 def has_digits(reference: ValueAndGrad, probe: Probe) -> bool:
-    """Whether the gradient at this point is more than what is left where outputs meet their targets.
+    """Whether each leaf at this point is more than what is left where outputs meet their targets, or a layer is closed.
 
     There it is a difference of near numbers, of which two ways to compute it share few digits, and none can be known by
     its numbers. Called under `jax.enable_x64(True)`.
@@ -76,9 +76,10 @@ def has_digits(reference: ValueAndGrad, probe: Probe) -> bool:
         return True
     points = jax.tree.map(_in_float64, ((probe.params, probe.batch), probe.yardstick))
     here, there = (
-        max(np.max(np.abs(leaf), initial=0) for leaf in on_host(reference(*point)[1]).values()) for point in points
+        {path: np.max(np.abs(leaf), initial=0) for path, leaf in on_host(reference(*point)[1]).items()}
+        for point in points
     )
-    return bool(here > LOST * there)
+    return all(here[path] > LOST * size or not size for path, size in there.items())
 
 
 def _point(reference: ValueAndGrad, candidate: ValueAndGrad, probe: Probe) -> Point:
